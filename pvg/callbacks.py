@@ -69,14 +69,15 @@ def flat_schedule(
     stages = [SchedCos(lr/20, lr), SchedNo(lr, lr), SchedCos(lr, lr/100)]
     return ParamScheduler(dict(lr=combine_scheds([.05,.55,.4], stages)))
 
-# %% ../nbs/40_callbacks.ipynb #7ea467f2
+# %% ../nbs/40_callbacks.ipynb #3e19d34a
 class TimeBudget(Callback):
     "Let training take a given time, with all schedules stretched to fit"
     order,run_valid = -5,False
     def __init__(self,
-        seconds:float, # How long the fit may take
+        seconds:float,  # How long the whole training takes
+        done:float=0.,  # Share of it that an earlier fit already did, 0 to 1
     ): store_attr()
-    def before_fit(self): self.end = time.monotonic()+self.seconds
+    def before_fit(self): self.end = time.monotonic()+self.seconds*(1-self.done)
     def before_batch(self): self.learn.pct_train = min(1., 1-(self.end-time.monotonic())/self.seconds)
     def after_batch(self):
         if time.monotonic()>=self.end: raise CancelFitException()

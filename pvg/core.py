@@ -6,18 +6,18 @@
 __all__ = ['PvgError', 'frames_to_tensor', 'tensor_to_frames', 'film_strip', 'write_atomic', 'gif_bytes', 'save_gif', 'show_gif',
            'seed_everything', 'pick_device']
 
-# %% ../nbs/00_core.ipynb #8f69c181
+# %% ../nbs/00_core.ipynb #6f32c756
 import os,secrets
 from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
 import numpy as np
 
-# %% ../nbs/00_core.ipynb #3999bb26
+# %% ../nbs/00_core.ipynb #b6fab4bc
 class PvgError(Exception):
     "Something the user can put right; the message is one line that says how"
 
-# %% ../nbs/00_core.ipynb #49fdf006
+# %% ../nbs/00_core.ipynb #f758af80
 def _as_uint8(frames):
     "Frames as a uint8 array, from an array or a tensor; anything else is an error"
     if not isinstance(frames,np.ndarray): frames = frames.detach().cpu().numpy() if hasattr(frames,'detach') else np.asarray(frames)
@@ -25,7 +25,7 @@ def _as_uint8(frames):
         raise PvgError(f'Frames must be uint8 of shape (..., height, width, channels), not {frames.dtype} of shape {frames.shape}; use tensor_to_frames for floats')
     return frames
 
-# %% ../nbs/00_core.ipynb #79f529bf
+# %% ../nbs/00_core.ipynb #a0fa77e8
 def frames_to_tensor(
     frames, # uint8, (..., height, width, channels), array or tensor on any device; 3 channels, or 3 for each of a stack
 ): # float32 tensor, (..., channels, height, width), in [-1, 1]
@@ -35,7 +35,7 @@ def frames_to_tensor(
     if frames.dtype!=torch.uint8: _as_uint8(frames)
     return frames.movedim(-1,-3).to(torch.float32, memory_format=torch.contiguous_format).div_(127.5).sub_(1)
 
-# %% ../nbs/00_core.ipynb #dac9c3f6
+# %% ../nbs/00_core.ipynb #f5e4fca5
 def tensor_to_frames(
     x, # Float tensor, (..., channels, height, width), in [-1, 1]; what lies outside is clipped
 )->np.ndarray: # uint8, (..., height, width, channels)
@@ -43,12 +43,12 @@ def tensor_to_frames(
     x = x.detach().float().add(1).mul(127.5).round().clamp(0,255).byte()
     return x.movedim(-3,-1).contiguous().cpu().numpy()
 
-# %% ../nbs/00_core.ipynb #4a1e6a73
+# %% ../nbs/00_core.ipynb #111f9a32
 def _enlarge(frames, scale):
     "Repeat every pixel `scale` times in both directions"
     return frames if scale==1 else frames.repeat(scale, axis=-3).repeat(scale, axis=-2)
 
-# %% ../nbs/00_core.ipynb #9d845ab9
+# %% ../nbs/00_core.ipynb #919756d5
 def film_strip(
     frames,      # uint8 (time, height, width, 3), or a list of such: one row each
     n:int=8,     # Most frames in a row; evenly spaced when there are more, always with the first and last
@@ -69,7 +69,7 @@ def film_strip(
     image._repr_jpeg_ = None # Else a notebook stores the picture twice
     return image
 
-# %% ../nbs/00_core.ipynb #683825af
+# %% ../nbs/00_core.ipynb #e37f69cf
 def _sync_folder(path):
     "Force a folder's list of names to disk, where the system allows it"
     if os.name=='nt': return
@@ -78,7 +78,7 @@ def _sync_folder(path):
     except OSError: pass
     finally: os.close(handle)
 
-# %% ../nbs/00_core.ipynb #6e6938da
+# %% ../nbs/00_core.ipynb #a8d227e3
 def write_atomic(
     path,  # The file to write; an old one is replaced in one step
     write, # What to write: bytes, text, or a function that is given the open binary file
@@ -99,7 +99,7 @@ def write_atomic(
     _sync_folder(path.parent)
     return path
 
-# %% ../nbs/00_core.ipynb #60703513
+# %% ../nbs/00_core.ipynb #e1628df5
 def gif_bytes(
     frames,        # uint8, (time, height, width, 3)
     fps:float=12., # Frames a second
@@ -133,7 +133,7 @@ def show_gif(
     from IPython.display import Image
     return Image(data=gif_bytes(frames, fps, scale), format='gif')
 
-# %% ../nbs/00_core.ipynb #8aae0780
+# %% ../nbs/00_core.ipynb #d44a4cbf
 def seed_everything(
     seed:int, # Any non-negative integer
 ):
@@ -143,13 +143,13 @@ def seed_everything(
     np.random.seed(seed%2**32)
     torch.manual_seed(seed)
 
-# %% ../nbs/00_core.ipynb #0b914281
+# %% ../nbs/00_core.ipynb #32b9d035
 def _mps_is_there():
     "Whether this is a Mac whose GPU torch can use"
     import torch
     return torch.backends.mps.is_available()
 
-# %% ../nbs/00_core.ipynb #22690234
+# %% ../nbs/00_core.ipynb #0c4bf2cd
 def pick_device(
     name:str=None, # 'cuda', 'cuda:1', 'mps', 'cpu' or a device; the best one there if `None`
 ): # torch.device

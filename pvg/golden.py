@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['golden_weight', 'golden_model', 'golden_clip', 'golden_arrays', 'golden_errors']
 
-# %% ../nbs/27_golden.ipynb #5438ad45
+# %% ../nbs/27_golden.ipynb #f7745fe4
 import numpy as np, zlib
 import torch
 from pathlib import Path
@@ -13,7 +13,7 @@ from .checkpoint import from_official, to_official
 from .core import PvgError
 from .model.caddy import Caddy, TrainingPass, preset_config, stack_clip
 
-# %% ../nbs/27_golden.ipynb #2a25a268
+# %% ../nbs/27_golden.ipynb #ec78613a
 def golden_weight(
     name:str,    # Published name of the tensor
     shape:tuple, # Its shape
@@ -49,7 +49,7 @@ def golden_clip(
     frames = np.random.RandomState(0).uniform(-1, 1, (2,5,3,80,96)).astype(np.float32)
     return stack_clip(torch.tensor(frames), stacking)
 
-# %% ../nbs/27_golden.ipynb #13cee46d
+# %% ../nbs/27_golden.ipynb #26e1cfa2
 def golden_arrays(
     o:TrainingPass, # What a pass of our model returned
 ) -> dict: # Array by its name in the fixtures

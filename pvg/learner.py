@@ -49,7 +49,7 @@ def preset_loss(
     return NamedLoss(CaddyLoss(config.n_actions, vgg, perceptual=perceptual, information=config.information_weight,
                                smooth=config.smooth_information, action_states=config.action_state_weight))
 
-# %% ../nbs/42_learner.ipynb #29bcd7e9
+# %% ../nbs/42_learner.ipynb #74173a76
 def use_actions(
     model:Caddy,     # Of a preset with `action_network='pairs'`
     found:Discovery, # From `discover`, with as many actions and dimensions
@@ -65,10 +65,9 @@ class DiscoverFirst(Callback):
     order,run_valid = -20,False
 
     def __init__(self,
-        steps:int=300,      # Training steps of discovery
-        seconds:float=None, # Train for so long instead
+        steps:int=400,      # Training steps of a round of discovery
         progress:bool=False,# Show a line of progress
-    ): self.options,self.found = dict(steps=steps, seconds=seconds, progress=progress),None
+    ): self.options,self.found = dict(steps=steps, progress=progress),None
 
     def before_fit(self):
         if 'actions' in self.model.card: return
@@ -77,15 +76,14 @@ class DiscoverFirst(Callback):
         self.found = discover(s.store, c.n_actions, c.action_dims, (c.width,c.height), split=s.split, skip=s.skip, seed=loader.seed, device=loader.device, **self.options)
         use_actions(self.model, self.found)
 
-# %% ../nbs/42_learner.ipynb #9a3e9852
+# %% ../nbs/42_learner.ipynb #442bc363
 def playable_learner(
     dls:DataLoaders,          # From `clip_dataloaders`
     preset:str|CaddyConfig='quick', # Name of a preset, or a configuration
     model:Caddy=None,         # Go on with this one instead of making one
     vgg=None,                 # `VGGFeatures` for the perceptual term of published presets
     perceptual:float=1.,      # Its weight; 0 needs no VGG-19
-    discovery_steps:int=300,  # Steps of discovery, where the preset needs one
-    discovery_seconds:float=None, # Discover for so long instead
+    discovery_steps:int=400,  # Steps of discovery, where the preset needs one
     cbs=(),                   # More callbacks
     **overrides,              # Fields of `CaddyConfig` that shall differ
 ) -> Learner: # Ready to `fit`
@@ -97,6 +95,6 @@ def playable_learner(
     model.check_clip(batch)
     ours = config.action_network=='pairs'
     adam = dict(mom=.9, sqr_mom=.99, eps=1e-8) if ours else dict(mom=.9, sqr_mom=.999, eps=1e-8, decouple_wd=False)
-    cbs = [FramesAsTarget(), TrainingSchedule(config), *([DiscoverFirst(discovery_steps, discovery_seconds), AveragedWeights(), GradientClip(1.)] if ours else []), *cbs]
+    cbs = [FramesAsTarget(), TrainingSchedule(config), *([DiscoverFirst(discovery_steps), AveragedWeights(), GradientClip(1.)] if ours else []), *cbs]
     metrics = [LossTerm(o) for o in (('rec','foreground') if ours else ('rec','states','mutual_information'))]
     return Learner(dls, model.to(dls.device), loss.to(dls.device), opt_func=partial(Adam, **adam), lr=config.lr, wd=config.weight_decay, cbs=cbs, metrics=metrics)

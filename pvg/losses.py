@@ -7,14 +7,14 @@ __all__ = ['published_level_weights', 'plain_level_weights', 'truth_pyramid', 'w
            'foreground_weights', 'VGGFeatures', 'pretrained_vgg', 'perceptual_levels', 'unit_kl', 'gaussian_kl',
            'entropy', 'joint_actions', 'information_loss', 'SmoothInformation', 'CaddyLoss', 'ForegroundLoss']
 
-# %% ../nbs/30_losses.ipynb #0bed1d98
+# %% ../nbs/30_losses.ipynb #f9b934d5
 import torch
 import torch.nn.functional as F
 from torch import nn
 from fastcore.basics import patch, store_attr
 from .core import PvgError
 
-# %% ../nbs/30_losses.ipynb #fdd69c46
+# %% ../nbs/30_losses.ipynb #cc4d40fc
 def truth_pyramid(
     frames:torch.Tensor, # True frames in [-1, 1], (batch, n, 3, height, width)
     sizes,               # (height, width) of each resolution
@@ -47,7 +47,7 @@ def motion_weights(
     moved = step(true)+step(drawn)+bias
     return torch.cat([torch.ones_like(moved[:,:1]), moved], dim=1)
 
-# %% ../nbs/30_losses.ipynb #f4b6c8a6
+# %% ../nbs/30_losses.ipynb #1d96b859
 @torch.no_grad()
 def foreground_weights(
     frames:torch.Tensor,  # True frames in [-1, 1], (batch, T, 3, height, width)
@@ -59,7 +59,7 @@ def foreground_weights(
     outstanding = lambda x: (x.abs().amax(dim=2, keepdim=True)>threshold)
     return 1 + weight*(outstanding(frames[:,1:]-frames[:,:-1]) | outstanding(frames[:,1:]-usual)).to(frames.dtype)
 
-# %% ../nbs/30_losses.ipynb #045c77b2
+# %% ../nbs/30_losses.ipynb #4d4536f4
 published_level_weights = 1.,2.,2.,2.,2.
 plain_level_weights     = 1.,1.,1.,1.,1.
 
@@ -106,7 +106,7 @@ def perceptual_levels(
     resized = lambda o: None if weight is None else F.interpolate(weight.flatten(0,1), size=o.shape[-2:], mode='bilinear', align_corners=False)
     return torch.stack([weighted_l1(a, b, resized(a)) for a,b in zip(vgg(drawn.flatten(0,1)), target)])
 
-# %% ../nbs/30_losses.ipynb #6df56851
+# %% ../nbs/30_losses.ipynb #83b9448b
 def unit_kl(
     distribution:torch.Tensor, # Mean and variance, (..., 2, d)
 ) -> torch.Tensor: # A number
@@ -155,7 +155,7 @@ def information_loss(
     joint = joint.clamp(min=least)
     return -(joint*(joint.log() - lam*rows.log() - lam*columns.log())).sum()
 
-# %% ../nbs/30_losses.ipynb #8bfffa31
+# %% ../nbs/30_losses.ipynb #c7cb73fd
 class SmoothInformation(nn.Module):
     "Minus the mutual information of a joint distribution estimated over many batches"
     def __init__(self,
@@ -174,7 +174,7 @@ class SmoothInformation(nn.Module):
         if self.training: self.matrix.copy_(joint.detach())
         return information_loss(joint)
 
-# %% ../nbs/30_losses.ipynb #1cb9ae9d
+# %% ../nbs/30_losses.ipynb #5aa6b8b3
 class CaddyLoss(nn.Module):
     "The published training loss (section 3.6 and the released weights); `terms` keeps what was added up"
     def __init__(self,
@@ -242,7 +242,7 @@ def forward(self:CaddyLoss,
     self.terms = {k: v.detach() for k,v in {**terms, 'total':total}.items()}
     return total
 
-# %% ../nbs/30_losses.ipynb #5e75d371
+# %% ../nbs/30_losses.ipynb #cf3883e6
 class ForegroundLoss(nn.Module):
     "Pictures only: L1 and squared error, weighted by motion and foreground; `terms` keeps what was added up"
     def __init__(self,

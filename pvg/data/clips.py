@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['ClipSampler', 'ClipLoader', 'clip_dataloaders']
 
-# %% ../../nbs/14_data.clips.ipynb #4e30128c
+# %% ../../nbs/14_data.clips.ipynb #b6013922
 import numpy as np,torch
 import torch.nn.functional as F
 from fastai.data.core import DataLoaders
@@ -14,7 +14,7 @@ from fastcore.basics import patch
 from ..core import PvgError,film_strip,frames_to_tensor,pick_device,tensor_to_frames
 from .store import VideoStore
 
-# %% ../../nbs/14_data.clips.ipynb #fe505f10
+# %% ../../nbs/14_data.clips.ipynb #edabbde4
 def _runs(store, split):
     "Video, first frame and number of frames of each stretch without an episode end, over a split"
     runs = []
@@ -25,7 +25,7 @@ def _runs(store, split):
         runs += zip([i]*(len(edges)-1), edges[:-1], np.diff(edges))
     return np.array(runs, np.int64).reshape(-1,3)
 
-# %% ../../nbs/14_data.clips.ipynb #70af3b8a
+# %% ../../nbs/14_data.clips.ipynb #dc184807
 class ClipSampler:
     "Every clip of one length in a split of a store, by number"
     def __init__(self,
@@ -54,7 +54,7 @@ class ClipSampler:
         video,first,frames = self.runs[run]
         return int(video),int(first+frames-self.span+1-(self.ends[run]-i))
 
-# %% ../../nbs/14_data.clips.ipynb #9dacd87d
+# %% ../../nbs/14_data.clips.ipynb #3c0deffe
 @patch
 def read(self:ClipSampler,
     i:int,           # Number of the window
@@ -79,7 +79,7 @@ def labels(self:ClipSampler,
     video,start = self.where(i)
     return self.store.column(column, video)[start:start+self.span:self.skip+1]
 
-# %% ../../nbs/14_data.clips.ipynb #658cdcb7
+# %% ../../nbs/14_data.clips.ipynb #e10bce50
 class ClipLoader(DataLoader):
     "A fastai DataLoader whose items are whole batches of clips"
     def __init__(self,
@@ -111,7 +111,7 @@ class ClipLoader(DataLoader):
         if not 1<=value<=self.sampler.length: raise PvgError(f'Clips can have 1 to {self.sampler.length} frames here, not {value}; make the loaders with a greater max_length')
         self._length = int(value)
 
-# %% ../../nbs/14_data.clips.ipynb #6e18ca03
+# %% ../../nbs/14_data.clips.ipynb #3fea8472
 @patch
 def windows(self:ClipLoader,
     i:int, # Number of the batch in the current epoch
@@ -137,7 +137,7 @@ def create_item(self:ClipLoader, i):
     length = self.length if self.fake_l.num_workers==0 else self.sampler.length
     return (torch.from_numpy(np.stack([self.sampler.read(o, length) for o in self.windows(i)])),)
 
-# %% ../../nbs/14_data.clips.ipynb #789dde9d
+# %% ../../nbs/14_data.clips.ipynb #cef659c9
 @patch
 def after_batch(self:ClipLoader, b):
     "Cut to the current length, scale to [-1, 1] and resize, on the device"
@@ -164,7 +164,7 @@ def show_batch(self:ClipLoader,
     x, = self.one_batch() if b is None else b
     return film_strip(list(tensor_to_frames(x[:max_n,:,:3])), n=n, scale=scale)
 
-# %% ../../nbs/14_data.clips.ipynb #f90a33c4
+# %% ../../nbs/14_data.clips.ipynb #f00f56d4
 def clip_dataloaders(
     store:VideoStore,     # Where the videos are
     length:int=9,         # Frames in a clip

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['StoreError', 'Lossless', 'H264', 'VideoInfo', 'StoreWriter', 'VideoStore']
 
-# %% ../../nbs/10_data.store.ipynb #73ec55e3
+# %% ../../nbs/10_data.store.ipynb #41faf80c
 import hashlib,json,os,re,secrets,shutil,threading,zlib
 from contextlib import suppress
 from dataclasses import asdict,dataclass,field,replace
@@ -16,11 +16,11 @@ import numpy as np
 from fastcore.basics import patch
 from ..core import PvgError,_sync_folder,write_atomic
 
-# %% ../../nbs/10_data.store.ipynb #4b607510
+# %% ../../nbs/10_data.store.ipynb #bfaca04b
 class StoreError(PvgError):
     "A store that cannot be written, opened or read; says which file and why"
 
-# %% ../../nbs/10_data.store.ipynb #55738e23
+# %% ../../nbs/10_data.store.ipynb #0d65c2ff
 @dataclass(frozen=True)
 class Lossless:
     "Frames exactly as they were: zstandard over the chunk"
@@ -50,14 +50,14 @@ class Lossless:
         whole = zstandard.ZstdDecompressor().decompress(data)
         return np.frombuffer(whole, np.uint8).reshape(shape)[start:stop]
 
-# %% ../../nbs/10_data.store.ipynb #e48f1f15
+# %% ../../nbs/10_data.store.ipynb #09a7d07c
 def _colours(frame, reformatter, form):
     "Convert between RGB and full-range BT.709, the same way in both directions"
     from av.video.reformatter import ColorRange,Colorspace,Interpolation
     return reformatter.reformat(frame, format=form, src_colorspace=Colorspace.ITU709, dst_colorspace=Colorspace.ITU709,
         src_color_range=ColorRange.JPEG, dst_color_range=ColorRange.JPEG, interpolation=Interpolation.BILINEAR)
 
-# %% ../../nbs/10_data.store.ipynb #8b18f126
+# %% ../../nbs/10_data.store.ipynb #096d2157
 @dataclass(frozen=True)
 class H264:
     "Frames nearly as they were, in a small part of the space: one H.264 group of pictures for each chunk"
@@ -87,7 +87,7 @@ class H264:
             packets += codec.encode(picture)
         return b''.join(bytes(o) for o in packets+codec.encode(None))
 
-# %% ../../nbs/10_data.store.ipynb #e2b84e9e
+# %% ../../nbs/10_data.store.ipynb #39cae6c3
 @patch
 def decode(self:H264,
     data:bytes, # A chunk's content
@@ -111,10 +111,10 @@ def decode(self:H264,
         frame[:] = rgb[:shape[1],:shape[2]]
     return out
 
-# %% ../../nbs/10_data.store.ipynb #38b9ba2d
+# %% ../../nbs/10_data.store.ipynb #b847ae97
 _codecs = {codec.name:codec for codec in (Lossless,H264)}
 
-# %% ../../nbs/10_data.store.ipynb #8a59a757
+# %% ../../nbs/10_data.store.ipynb #1ea8e791
 _format,_version = 'pvg-store',1
 _largest_chunk = 1<<30 # Bytes of frames; what a manifest may ask the memory for
 
@@ -126,7 +126,7 @@ class VideoInfo:
     split:str='train'                          # 'train', 'val', 'test' or any other word
     metadata:dict=field(default_factory=dict)  # Anything JSON can hold
 
-# %% ../../nbs/10_data.store.ipynb #2328bbc1
+# %% ../../nbs/10_data.store.ipynb #cc0bdf35
 def _plain(o):
     "NumPy numbers and arrays as JSON can hold them"
     if isinstance(o,(np.generic,np.ndarray)): return o.tolist()
@@ -150,7 +150,7 @@ def _seal(manifest):
     rest = {k:v for k,v in manifest.items() if k!='seal'}
     return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
 
-# %% ../../nbs/10_data.store.ipynb #368b6229
+# %% ../../nbs/10_data.store.ipynb #fb5da495
 def _is_free(path, overwrite):
     "Whether a store may be written at `path`; an old store only gives way if told, anything else never"
     if not os.path.lexists(path): return True
@@ -163,7 +163,7 @@ def _is_store(path):
     try: return f'"{_format}"' in (path/'manifest.json').read_text(errors='replace')[:1000]
     except OSError: return False
 
-# %% ../../nbs/10_data.store.ipynb #abd0f48e
+# %% ../../nbs/10_data.store.ipynb #ba7c18d3
 class StoreWriter:
     "Writes one store; made by `VideoStore.create` and used in a `with` block"
     def __init__(self,
@@ -196,7 +196,7 @@ class StoreWriter:
             (self.folder/'shards').mkdir(parents=True)
         except OSError as e: raise StoreError(f'Cannot write {self.path} ({e.strerror or e}); choose another place') from e
 
-# %% ../../nbs/10_data.store.ipynb #bd8d5abe
+# %% ../../nbs/10_data.store.ipynb #1b3ee771
 @patch
 def _checked(self:StoreWriter, frames, name):
     "Frames as a contiguous uint8 array of the store's size, or an error that says what is wrong with them"
@@ -218,7 +218,7 @@ def _chunked(self:StoreWriter, frames, name):
             if len({np.shape(o) for o in chunk})>1: raise StoreError(f'Video {name}: its frames differ in size')
             yield self._checked(np.stack(chunk), name)
 
-# %% ../../nbs/10_data.store.ipynb #fa0ab5d6
+# %% ../../nbs/10_data.store.ipynb #1ecb3ac9
 @patch
 def _append(self:StoreWriter, data):
     "Write one chunk's bytes at the end of the current shard, or of a new one when that is full"
@@ -249,7 +249,7 @@ def _take_back(self:StoreWriter, chunks, shard, offset):
     self.file.truncate(offset)
     self.file.seek(offset)
 
-# %% ../../nbs/10_data.store.ipynb #604a6ef0
+# %% ../../nbs/10_data.store.ipynb #41caf3d8
 @patch
 def add(self:StoreWriter,
     frames,             # uint8 (time, height, width, 3), or anything that yields frames of (height, width, 3)
@@ -279,7 +279,7 @@ def add(self:StoreWriter,
     self.names.add(name)
     return count
 
-# %% ../../nbs/10_data.store.ipynb #a7700df7
+# %% ../../nbs/10_data.store.ipynb #93777bda
 def _as_column(values, count, key, name):
     "Per-frame values as an array of plain numbers, or an error that says what is wrong with them"
     try: values = np.asarray(values)
@@ -297,7 +297,7 @@ def _fits(self:StoreWriter, columns, name):
             raise StoreError(f'Video {name}: column {key!r} has values of shape {values.shape[1:]}, before it was {self.shapes[key]}')
     self.shapes.update({key:values.shape[1:] for key,values in columns.items()})
 
-# %% ../../nbs/10_data.store.ipynb #9e8c4282
+# %% ../../nbs/10_data.store.ipynb #53e575ad
 @patch
 def assign(self:StoreWriter,
     splits:list, # One word a video, in the order they were added
@@ -306,7 +306,7 @@ def assign(self:StoreWriter,
     if len(splits)!=len(self.videos): raise StoreError(f'There are {len(splits)} splits for {len(self.videos)} videos')
     self.videos = [replace(o, split=str(split)) for o,split in zip(self.videos,splits)]
 
-# %% ../../nbs/10_data.store.ipynb #248271db
+# %% ../../nbs/10_data.store.ipynb #c0c818b1
 @patch
 def _joined(self:StoreWriter, key):
     "One column over all videos, with NaN or -1 where a video does not have it"
@@ -323,7 +323,7 @@ def _save(self:StoreWriter, name, values):
     (self.folder/name).parent.mkdir(exist_ok=True)
     write_atomic(self.folder/name, lambda f: np.save(f, values, allow_pickle=False))
 
-# %% ../../nbs/10_data.store.ipynb #4393e6e0
+# %% ../../nbs/10_data.store.ipynb #bc5e488d
 @patch
 def _finish(self:StoreWriter):
     "Write columns and manifest, force all to disk, and give the folder its name"
@@ -338,7 +338,7 @@ def _finish(self:StoreWriter):
     for folder in (self.folder/'shards',self.folder/'columns',self.folder):
         if folder.is_dir(): _sync_folder(folder)
 
-# %% ../../nbs/10_data.store.ipynb #08fc3083
+# %% ../../nbs/10_data.store.ipynb #b61ad7cb
 @patch
 def _rename(self:StoreWriter):
     "Give the finished folder its name, moving an older store out of the way where that was asked for"
@@ -371,7 +371,7 @@ def __exit__(self:StoreWriter, kind, error, trace):
         if self.file: self.file.close()
         if not (self.folder/'manifest.json').exists() or error is not None: shutil.rmtree(self.folder, ignore_errors=True)
 
-# %% ../../nbs/10_data.store.ipynb #1943dd6b
+# %% ../../nbs/10_data.store.ipynb #ac36d850
 def _read_manifest(path):
     "The manifest of the store at `path`, or an error that says why it is none"
     file = path/'manifest.json'
@@ -387,7 +387,7 @@ def _read_manifest(path):
     if manifest.get('seal')!=_seal(manifest): raise StoreError(f'{file} is damaged: its content does not match its checksum; record or copy the store again')
     return manifest
 
-# %% ../../nbs/10_data.store.ipynb #ff9c7283
+# %% ../../nbs/10_data.store.ipynb #370eaf99
 _file_name = re.compile(r'chunks\.npy|shards/\d{5}\.bin|columns/[A-Za-z_]\w{0,63}\.npy', re.ASCII)
 
 def _check_sizes(path, files):
@@ -398,7 +398,7 @@ def _check_sizes(path, files):
         except OSError as e: raise StoreError(f'{path/name} is missing; record or copy the store again') from e
         if size!=entry['bytes']: raise StoreError(f'{path/name} is damaged: it has {size} bytes instead of {entry["bytes"]}; record or copy the store again')
 
-# %% ../../nbs/10_data.store.ipynb #83924ebe
+# %% ../../nbs/10_data.store.ipynb #9b3e640d
 class VideoStore:
     "Videos in one folder, read at random; opening checks that nothing is missing"
     def __init__(self,
@@ -430,7 +430,7 @@ class VideoStore:
     def __reduce__(self): return VideoStore,(self.path,)
     def __repr__(self): return f'VideoStore({self.path.name}: {len(self)} videos, {self.offsets[-1]} frames of {self.width}x{self.height}, {self.codec})'
 
-# %% ../../nbs/10_data.store.ipynb #7b576add
+# %% ../../nbs/10_data.store.ipynb #fa1ec978
 @patch
 def _array(self:VideoStore, name):
     "A .npy file of the store, its checksum verified"
@@ -463,7 +463,7 @@ def indices(self:VideoStore,
     if split in self.splits: return [i for i,o in enumerate(self.videos) if o.split==split]
     raise StoreError(f'{self.path} has no split {split!r}; it has {", ".join(self.splits)}')
 
-# %% ../../nbs/10_data.store.ipynb #fdef043b
+# %% ../../nbs/10_data.store.ipynb #c6ac5a6e
 @patch
 def _bytes(self:VideoStore, shard, offset, length):
     "Read from a shard"
@@ -488,7 +488,7 @@ def _decode(self:VideoStore, i, chunk, start, stop):
     except Exception as e:
         raise StoreError(f'{self.path}/shards/{shard:05d}.bin is damaged at byte {offset} (video {self.videos[i].name!r}): {e}; record or copy the store again') from e
 
-# %% ../../nbs/10_data.store.ipynb #fa3e3a72
+# %% ../../nbs/10_data.store.ipynb #ff5ff638
 @patch
 def read(self:VideoStore,
     i:int,         # Number of the video; negative ones count from the end
@@ -517,7 +517,7 @@ def close(self:VideoStore):
         for file in self._files.values(): file.close()
         self._files.clear()
 
-# %% ../../nbs/10_data.store.ipynb #438425da
+# %% ../../nbs/10_data.store.ipynb #93d0c582
 @patch
 def check(self:VideoStore)->dict: # Bytes of each file verified
     "Read every file and compare it with its checksum; the first that differs is named in a `StoreError`"

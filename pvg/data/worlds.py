@@ -5,13 +5,13 @@
 # %% auto #0
 __all__ = ['record_square', 'record_breakout', 'find_paddle']
 
-# %% ../../nbs/11_data.worlds.ipynb #87396763
+# %% ../../nbs/11_data.worlds.ipynb #0d2cb996
 import numpy as np
 from pathlib import Path
 from ..core import PvgError
 from .store import VideoStore
 
-# %% ../../nbs/11_data.worlds.ipynb #33a5f4ba
+# %% ../../nbs/11_data.worlds.ipynb #10f0788a
 def _split_names(videos, fractions, rng):
     "One of 'train', 'val', 'test' for each video, shuffled; every fraction above zero gets at least one when there are enough videos"
     fractions = np.asarray(fractions, float)
@@ -21,7 +21,7 @@ def _split_names(videos, fractions, rng):
     counts[0] += videos-counts.sum()
     return rng.permutation(np.repeat(['train','val','test'], counts)).tolist()
 
-# %% ../../nbs/11_data.worlds.ipynb #fc105225
+# %% ../../nbs/11_data.worlds.ipynb #1f5e39b1
 _moves = {'left':(-1,0), 'right':(1,0), 'still':(0,0), 'up':(0,-1), 'down':(0,1)}
 
 def _walk(rng, frames, n_actions, room, speed):
@@ -35,7 +35,7 @@ def _walk(rng, frames, n_actions, room, speed):
         corners.append(corner)
     return np.array(actions),np.array(corners[:-1])
 
-# %% ../../nbs/11_data.worlds.ipynb #32f555ca
+# %% ../../nbs/11_data.worlds.ipynb #c4961054
 def record_square(
     path,               # Where the store will be
     videos:int=12,      # How many
@@ -61,7 +61,7 @@ def record_square(
             writer.add(picture, split=split, action=action, movement=movement, position=position.astype(np.float32), done=np.arange(frames)==frames-1)
     return VideoStore(path)
 
-# %% ../../nbs/11_data.worlds.ipynb #30ff8f3a
+# %% ../../nbs/11_data.worlds.ipynb #6ae5811b
 _top = 2 # Rows cut from the top of the 210, so that 208 remain and the paddle covers rows 187 to 190
 _shortest = 16 # Videos with fewer frames are not kept
 
@@ -91,7 +91,7 @@ class _Breakout:
 
     def frame(self): return self.ale.getScreenRGB()[_top:_top+208]
 
-# %% ../../nbs/11_data.worlds.ipynb #75e0169d
+# %% ../../nbs/11_data.worlds.ipynb #761da13c
 class _Player:
     "Follows the ball for a while, wanders for a while; every choice lasts a few frames"
     def __init__(self, rng):
@@ -112,7 +112,7 @@ class _Player:
         gap = ball[0]+1-(paddle+8)
         return 0 if abs(gap)<6 else 1 if gap>0 else 2
 
-# %% ../../nbs/11_data.worlds.ipynb #2a1c8ee6
+# %% ../../nbs/11_data.worlds.ipynb #af5470bc
 def _rally(game, player, frame_skip, most):
     "Play until a life is lost, the game ends or there are `most` frames; the frames and what is known about each"
     game.serve()
@@ -131,7 +131,7 @@ def _rally(game, player, frame_skip, most):
         reward=reward, done=(np.arange(len(frames))==len(frames)-1) & ended)
     return frames,columns
 
-# %% ../../nbs/11_data.worlds.ipynb #9c6558ca
+# %% ../../nbs/11_data.worlds.ipynb #d30db9c1
 def record_breakout(
     path,                  # Where the store will be
     frames:int=50_000,     # Frames to record, at least
@@ -161,7 +161,7 @@ def record_breakout(
         writer.assign(_split_names(len(writer.videos), splits, rng))
     return VideoStore(path)
 
-# %% ../../nbs/11_data.worlds.ipynb #2b1f4fc3
+# %% ../../nbs/11_data.worlds.ipynb #ca75030c
 def find_paddle(
     frames, # uint8, (time, height, width, 3); made for a width of 160 pixels and any height
 )->np.ndarray: # int, (time,): the paddle's left edge in pixels, -1 where there is none

@@ -6,7 +6,7 @@
 __all__ = ['Observed', 'sample_gaussian', 'ActionNetwork', 'PairActionNetwork', 'gumbel_softmax', 'one_hot_best', 'variations',
            'moved_centroids']
 
-# %% ../../nbs/22_model.action.ipynb #e36474e9
+# %% ../../nbs/22_model.action.ipynb #9aadfc68
 import torch
 import torch.nn.functional as F
 from typing import NamedTuple
@@ -14,7 +14,7 @@ from torch import nn
 from fastcore.basics import patch
 from .blocks import ResidualBlock, SameBlock
 
-# %% ../../nbs/22_model.action.ipynb #482b6fbb
+# %% ../../nbs/22_model.action.ipynb #e2e95115
 class Observed(NamedTuple):
     "What the action network saw in a clip of T frames: T-1 transitions"
     logits:torch.Tensor            # Score of each action, (batch, T-1, actions)
@@ -32,7 +32,7 @@ def sample_gaussian(
     "A draw from a Gaussian that lets the gradient through"
     return mean if noise==0 else mean + noise*variance.sqrt()*torch.randn_like(mean)
 
-# %% ../../nbs/22_model.action.ipynb #bc3eeb3d
+# %% ../../nbs/22_model.action.ipynb #b6d417fb
 class ActionNetwork(nn.Module):
     "The action network A: places each state in action space, and classifies the steps between (section 3.2)"
     def __init__(self,
@@ -58,13 +58,13 @@ class ActionNetwork(nn.Module):
         return Observed(self.classifier(sampled_directions), torch.stack([step, spread], dim=-2), sampled_directions,
                         torch.stack([mean, variance], dim=-2), sampled_states)
 
-# %% ../../nbs/22_model.action.ipynb #a4b9e9e2
+# %% ../../nbs/22_model.action.ipynb #7243c787
 class PairActionNetwork(nn.Module):
     "Directions straight from two frames and their difference, for our own presets"
     def __init__(self,
         action_dims:int=2, # d, dimension of the action space
         n_actions:int=3,   # Number of discrete actions
-        width:int=32,      # Channels of the first layer; the later ones have twice as many
+        width:int=16,      # Channels of the first layer; the later ones have twice as many
     ):
         super().__init__()
         self.layers = nn.Sequential(SameBlock(6, width, downsampling=2), SameBlock(width, 2*width, downsampling=2),
@@ -91,7 +91,7 @@ def classify_by(self:PairActionNetwork,
     self.classifier.weight.copy_(2*sharpness*centroids)
     self.classifier.bias.copy_(-sharpness*centroids.square().sum(dim=1))
 
-# %% ../../nbs/22_model.action.ipynb #03cd3412
+# %% ../../nbs/22_model.action.ipynb #3ac864cf
 def gumbel_softmax(
     logits:torch.Tensor,   # (..., actions)
     temperature:float=1.,  # Towards 0 the sample becomes one-hot
@@ -120,7 +120,7 @@ def variations(
     "What is left of a direction once the chosen action's centre is taken away"
     return directions*samples.sum(dim=-1, keepdim=True) - samples@centroids
 
-# %% ../../nbs/22_model.action.ipynb #a0772ef5
+# %% ../../nbs/22_model.action.ipynb #20202b5c
 @torch.no_grad()
 def moved_centroids(
     centroids:torch.Tensor,  # (actions, d)

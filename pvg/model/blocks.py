@@ -5,13 +5,13 @@
 # %% auto #0
 __all__ = ['mean_kernel', 'DownConv', 'leaky', 'ResidualBlock', 'SameBlock', 'UpBlock', 'FinalBlock', 'ConvLSTM']
 
-# %% ../../nbs/20_model.blocks.ipynb #98be1a87
+# %% ../../nbs/20_model.blocks.ipynb #966b28a1
 import torch
 import torch.nn.functional as F
 from torch import nn
 from fastcore.basics import patch, store_attr
 
-# %% ../../nbs/20_model.blocks.ipynb #fc2245f4
+# %% ../../nbs/20_model.blocks.ipynb #e5428649
 def mean_kernel(
     weight:torch.Tensor, # Kernel of a convolution, (out, in, 3, 3)
 ) -> torch.Tensor: # Kernel (out, in, 4, 4) of convolution and 2x2 mean in one, for stride 2
@@ -37,7 +37,7 @@ class DownConv(nn.Conv2d):
         if self.kernel_size==(1,1): return super().forward(F.avg_pool2d(x, 2))
         return F.conv2d(x, mean_kernel(self.weight), stride=2, padding=1)
 
-# %% ../../nbs/20_model.blocks.ipynb #f0c27dac
+# %% ../../nbs/20_model.blocks.ipynb #316e7ca0
 def leaky(
     x:torch.Tensor, # Any shape
 ) -> torch.Tensor: # Same shape
@@ -76,7 +76,7 @@ class SameBlock(nn.Module):
 
     def forward(self, x): return leaky(self.norm(self.conv(x)))
 
-# %% ../../nbs/20_model.blocks.ipynb #ea4b81e8
+# %% ../../nbs/20_model.blocks.ipynb #f1d77960
 class UpBlock(nn.Module):
     "Twice the height and width by bilinear interpolation, before the convolution or (`late`) after it"
     def __init__(self,
@@ -107,7 +107,7 @@ class FinalBlock(nn.Module):
 
     def forward(self, x): return self.conv(x).tanh()
 
-# %% ../../nbs/20_model.blocks.ipynb #e2f34b56
+# %% ../../nbs/20_model.blocks.ipynb #eec802b1
 class ConvLSTM(nn.Module):
     "An LSTM whose gates are convolutions; its memory `(hidden, cell)` comes in and goes out"
     def __init__(self,

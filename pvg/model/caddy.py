@@ -66,16 +66,16 @@ class CaddyConfig:
     @property
     def grid(self): return self.height//self.downsampling, self.width//self.downsampling
 
-# %% ../../nbs/25_model.caddy.ipynb #cb8e1855
+# %% ../../nbs/25_model.caddy.ipynb #3d3dd366
 _full = dict(hidden=128, clip_lengths=(7,12), clip_steps=25_000, n_actions=7)
-_ours = dict(action_network='pairs', action_dims=2, downsampling=4, inherit=True, compact=True, variation_dropout=.3, pretraining_steps=0, lr=2e-3, weight_decay=0.)
+_ours = dict(action_network='pairs', action_dims=2, downsampling=4, inherit=True, compact=True, variation_dropout=.3, pretraining_steps=0, lr=3e-3, weight_decay=0.)
 
 presets = dict(
     bair     = CaddyConfig('bair', 256, 256, action_dims=2, pretraining_steps=1000, **_full),
     breakout = CaddyConfig('breakout'),
     tennis   = CaddyConfig('tennis', 256, 96, action_dims=5, stacking=4, frame_skip=4, batch_size=6, information_weight=.03, smooth_information=False,
                            action_state_weight=1e-5, **_full),
-    quick    = CaddyConfig('quick', 80, 96, features=32, hidden=32, clip_lengths=(7,9), clip_steps=.5, contexts=(12,1), context_steps=.8, **_ours),
+    quick    = CaddyConfig('quick', 80, 96, features=32, hidden=32, clip_lengths=(3,9), clip_steps=.5, contexts=(12,1), context_steps=.8, **_ours),
 )
 
 

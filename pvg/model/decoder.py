@@ -11,7 +11,7 @@ from torch import nn
 from fastcore.basics import patch
 from .blocks import FinalBlock, ResidualBlock, UpBlock
 
-# %% ../../nbs/24_model.decoder.ipynb #42953bfa
+# %% ../../nbs/24_model.decoder.ipynb #a9e0ffdf
 def inherit_frame(
     drawn:torch.Tensor,    # Image and mask, both in [-1, 1], (batch, 4, height, width)
     previous:torch.Tensor, # The frame before, (batch, 3, height, width)
@@ -36,6 +36,7 @@ class Decoder(nn.Module):
         self.residuals = nn.ModuleList([] if compact else [ResidualBlock(o, o) for o in widths[:-1]])
         self.heads = nn.ModuleList([] if compact else [FinalBlock(o) for o in widths[:-1]])
         self.heads.append(FinalBlock(widths[-1], 4 if inherit else 3, kernel_size=3 if compact else 7))
+        if inherit: nn.init.constant_(self.heads[-1].conv.bias[3:], -.5) # the mask starts mostly closed
 
     def forward(self,
         hidden:torch.Tensor,        # Hidden state, (batch, hidden, height, width)

@@ -57,7 +57,7 @@ def start(self:Dynamics,
     "The learned first memory"
     return sum((o.start(batch) for o in self.lstms), ())
 
-# %% ../../nbs/23_model.dynamics.ipynb #e7b8f00b
+# %% ../../nbs/23_model.dynamics.ipynb #7feea4bf
 class CompactDynamics(nn.Module):
     "One convolutional LSTM beside a skip connection, all on the grid of the state"
     def __init__(self,
@@ -70,6 +70,7 @@ class CompactDynamics(nn.Module):
         self.first = SameBlock(features+action_inputs, hidden)
         self.lstm,self.norm = ConvLSTM(hidden+action_inputs, hidden, grid),nn.BatchNorm2d(hidden)
         self.last = nn.Sequential(SameBlock(2*hidden+action_inputs, hidden), SameBlock(hidden, hidden))
+        with torch.no_grad(): self.lstm.gates.bias[:3*hidden] += 1 # gates start open, so that gradients pass
 
     def forward(self,
         state:torch.Tensor,  # What E saw, (batch, features, height, width)

@@ -5,12 +5,12 @@
 # %% auto #0
 __all__ = ['encoder_widths', 'Encoder']
 
-# %% ../../nbs/21_model.encoder.ipynb #99ad2eee
+# %% ../../nbs/21_model.encoder.ipynb #70820acc
 import torch
 from torch import nn
 from .blocks import ResidualBlock, SameBlock
 
-# %% ../../nbs/21_model.encoder.ipynb #a1a1374f
+# %% ../../nbs/21_model.encoder.ipynb #eed7dd16
 def encoder_widths(
     features:int,      # Channels of the state
     downsampling:int,  # 4 or 8: how much smaller than the frame the state is

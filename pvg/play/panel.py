@@ -5,12 +5,12 @@
 # %% auto #0
 __all__ = ['direction', 'action_keys', 'PlayPanel']
 
-# %% ../../nbs/61_play.panel.ipynb #c95aecf9
+# %% ../../nbs/61_play.panel.ipynb #8413b453
 import time
 import numpy as np
 from fastcore.basics import patch
 from html import escape
-from ipycanvas import Canvas
+from ipycanvas import Canvas, hold_canvas
 from ipywidgets import HTML, Button, HBox, IntSlider, Layout, VBox
 from ..core import PvgError
 
@@ -69,7 +69,7 @@ if (!panel.dataset.pvg) {
 }
 '''
 
-# %% ../../nbs/61_play.panel.ipynb #10084ff0
+# %% ../../nbs/61_play.panel.ipynb #259686ed
 class PlayPanel(VBox):
     "A session's picture with a button and a key for every action"
     def __init__(self,
@@ -90,7 +90,7 @@ class PlayPanel(VBox):
         super().__init__([self.canvas, self._row(self.buttons), self._row(self.controls), self.status, self.alert, self._style])
         self.add_class('pvg-panel')
         self.canvas.on_key_down(lambda *args: self._on_key(*args))
-        self.canvas.on_client_ready(lambda: self._on_ready())
+        self.canvas.on_client_ready(lambda: self.draw()) # A page was opened, or loaded anew
         self.draw()
 
     def _row(self, children): return HBox(children, layout=Layout(flex_flow='row wrap', align_items='center', max_width='100%'))
@@ -122,12 +122,14 @@ def _button(self:PlayPanel, label, tooltip, do):
     button.on_click(lambda _: do())
     return button
 
-# %% ../../nbs/61_play.panel.ipynb #78fbaa5d
+# %% ../../nbs/61_play.panel.ipynb #554c5f71
 @patch
 def draw(self:PlayPanel):
     "Show the session's frame, the last step and the error, if there is one"
     frame,actions = self.session.frame,self.session.actions
-    self.canvas.put_image_data(np.concatenate([frame, np.full_like(frame[...,:1], 255)], axis=2))
+    with hold_canvas():
+        self.canvas._canvas_manager._current_canvas = None
+        self.canvas.put_image_data(np.concatenate([frame, np.full_like(frame[...,:1], 255)], axis=2))
     parts = [f'step {len(actions)}', self.session.names[actions[-1]] if actions else 'start']
     if self._milliseconds is not None: parts.append(f'{self._milliseconds:.0f} ms')
     if self._note: parts.append(self._note)
@@ -186,7 +188,7 @@ def _message_time():
         return get_ipython().kernel.get_parent('shell')['header']['date'].timestamp()
     except (AttributeError, KeyError, TypeError, ImportError): return None
 
-# %% ../../nbs/61_play.panel.ipynb #520fd704
+# %% ../../nbs/61_play.panel.ipynb #95e5da9f
 @patch
 def _is_repeat(self:PlayPanel, key, now, sent):
     "Whether a key press is one too many of a key held down"
@@ -203,9 +205,3 @@ def _on_key(self:PlayPanel, key, shift=False, control=False, meta=False):
     "Do what a key means; combinations belong to the browser"
     do = {'0': self.reset, 'Backspace': self.undo, **{k: lambda i=i: self.press(i) for k,i in self._keys.items()}}.get(key)
     if do and not (control or meta) and not self._is_repeat(key, time.time(), _message_time()): do()
-
-@patch
-def _on_ready(self:PlayPanel):
-    "Draw again for a page that was opened or loaded anew"
-    self.canvas._canvas_manager._current_canvas = None
-    self.draw()
