@@ -6,16 +6,15 @@
 __all__ = ['save_model', 'load_model', 'official_names', 'to_official', 'infer_config', 'load_official', 'from_official',
            'save_official']
 
-# %% ../nbs/26_checkpoint.ipynb #8a76488a
+# %% ../nbs/26_checkpoint.ipynb #d918091b
 import json, re
 import torch
 from dataclasses import asdict
-from fastcore.basics import patch
 from pathlib import Path
 from .core import PvgError, write_atomic
 from .model.caddy import Caddy, CaddyConfig, preset_config, presets
 
-# %% ../nbs/26_checkpoint.ipynb #0b9ad111
+# %% ../nbs/26_checkpoint.ipynb #09818684
 def save_model(
     model:Caddy,              # What to save
     path:str|Path,            # File to write, ending in `.safetensors`; replaced only when whole
@@ -41,12 +40,13 @@ def load_model(
     if not path.is_file(): raise PvgError(f'there is no checkpoint {path}')
     if path.suffix!='.safetensors': return load_official(path).to(device)
     tensors,header = _read_safetensors(path)
-    try: config = CaddyConfig(**{k: tuple(v) if isinstance(v, list) else v for k,v in json.loads(header['config']).items()})
-    except (KeyError, TypeError, ValueError) as e: raise PvgError(f'{path} was not written by pvg, or by a newer one: {e}') from None
-    model = Caddy(config).eval()
+    try:
+        config = CaddyConfig(**{k: tuple(v) if isinstance(v, list) else v for k,v in json.loads(header['config']).items()})
+        model,card = Caddy(config).eval(),dict(json.loads(header.get('card', '{}')))
+    except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as e: raise PvgError(f'{path} was not written by pvg, or by a newer one: {e}') from None
     model.start_frames = tensors.pop('start_frames', None)
     if model.start_frames is not None: model.start_frames = model.start_frames.numpy()
-    model.card = json.loads(header.get('card', '{}'))
+    model.card = card
     _fit(model, {k.removeprefix('model.'): v for k,v in tensors.items()}, path)
     return model.to(device)
 

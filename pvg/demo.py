@@ -5,16 +5,15 @@
 # %% auto #0
 __all__ = ['resize_clip', 'resized_store', 'start_frames', 'held_movement', 'controllability', 'reconstruction_check',
            'prepare_folder', 'stage', 'demo_stores', 'action_pictures', 'png_bytes', 'report_text', 'demo',
-           'check_model']
+           'play_command', 'check_model']
 
-# %% ../nbs/65_demo.ipynb #8678782e
-import json, time
+# %% ../nbs/65_demo.ipynb #738e3f73
+import json, shlex, shutil, sys, time
 import numpy as np
 import torch
 import torch.nn.functional as F
 from pathlib import Path
-from .checkpoint import load_model
-from .core import PvgError, film_strip, frames_to_tensor, pick_device, save_gif, tensor_to_frames, write_atomic
+from .core import PvgError, film_strip, frames_to_tensor, pick_device, save_gif, tensor_to_frames, writable_folder, write_atomic
 from .data.store import VideoStore
 from .data.worlds import find_paddle, record_breakout
 from .model.caddy import Caddy
@@ -45,7 +44,7 @@ def resized_store(
             writer.add(frames, split=video.split, name=video.name, metadata=video.metadata, **columns)
     return VideoStore(path)
 
-# %% ../nbs/65_demo.ipynb #68852bbe
+# %% ../nbs/65_demo.ipynb #b757dd58
 def start_frames(
     store:VideoStore, # Where the videos are
     split:str,        # One of its splits
@@ -92,7 +91,7 @@ def controllability(
         kind = name.split()[0]
         free = (before>=0) & {'left': before>=8+room, 'right': before<=144-room}.get(kind, before>=0)
         move = np.where(after<0, np.nan, after-before)[free]
-        good = {'left': move<-moved, 'right': move>moved}.get(kind, np.abs(move)<=still)
+        good = {'left': move<-moved, 'right': move>moved, 'still': np.abs(move)<=still}.get(kind, np.zeros(len(move), bool)) # a paddle moves in no other way
         known = move[~np.isnan(move)]
         out[name] = dict(right=float(good.mean()) if len(good) else None, pixels=float(known.mean()) if len(known) else None, free=int(free.sum()), lost=int(np.isnan(move).sum()))
     return out
@@ -122,14 +121,14 @@ def reconstruction_check(
     seen = max(found+lost, 1)
     return dict(ADD=float(distance/max(found,1)), MDR=float(100*lost/seen), L1=float(error), clips=len(starts), length=length, context=context), shown
 
-# %% ../nbs/65_demo.ipynb #3b20375d
+# %% ../nbs/65_demo.ipynb #453c788e
 def prepare_folder(
     out:str|Path,      # Folder of the demonstration
     resume:bool=False, # Go on with what is there
     anew:bool=False,   # Move what is there aside
 ) -> Path: # The folder, ready to be written to
     "Never overwrite silently: an existing run is resumed or moved aside, as asked"
-    out = Path(out)
+    out = Path(out).resolve()
     if resume and anew: raise PvgError('choose one of --resume and --anew')
     if out.exists() and not out.is_dir(): raise PvgError(f'{out} is a file: choose another folder with --out')
     if out.is_dir() and any(out.iterdir()):
@@ -137,11 +136,7 @@ def prepare_folder(
             n = next(i for i in range(1, 10**6) if not out.with_name(f'{out.name}.{i}').exists())
             out.rename(out.with_name(f'{out.name}.{n}'))
         elif not resume: raise PvgError(f'{out} already holds a run: --resume goes on with it, --anew moves it aside, --out chooses another folder')
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        (out/'.writable').touch(); (out/'.writable').unlink()
-    except OSError as e: raise PvgError(f'{out} cannot be written ({e.strerror}): choose another folder with --out') from None
-    return out
+    return writable_folder(out)
 
 
 def stage(
@@ -211,7 +206,7 @@ def report_text(
 def _percent(x): return 'no free start' if x is None else f'{100*x:.0f} %'
 def _number(x): return 'not found' if x is None else f'{x:.1f}'
 
-# %% ../nbs/65_demo.ipynb #6f49d503
+# %% ../nbs/65_demo.ipynb #9c7f1354
 def demo(
     minutes:float=9.,    # Time for everything, after the installation
     out:str|Path='pvg-demo', # Folder for everything that is made
@@ -224,20 +219,30 @@ def demo(
     "Record Breakout, discover its actions, train a model, check it on held-out video, and say how to play it"
     from pvg.recipe import train
     start,device = time.monotonic(),pick_device(device)
-    if minutes<=0: raise PvgError(f'the demonstration needs some time: --minutes must be above 0, not {minutes}')
+    if not minutes>=.5: raise PvgError(f'the demonstration needs some time: --minutes must be at least 0.5, not {minutes}')
     out = prepare_folder(out, resume, anew)
     stage(1, f'recording {frames} frames of Breakout'); store,small = demo_stores(out, frames, (80,96), seed)
+    start_frames(store, 'test', 1, after=31) # fails now rather than after the training, when the held-out video is too short
     path = out/'model.safetensors'
     stage(2, f'discovering actions, then training on {device.type}: {minutes:g} minutes in all')
-    model = train(small, path, 'quick', seconds=60*minutes-(time.monotonic()-start)-20, seed=seed, device=device, resume=path.exists())
+    model = train(small, path, 'quick', seconds=max(60*minutes-(time.monotonic()-start)-20, 20*minutes), seed=seed, device=device, resume=path.exists())
     stage(3, 'drawing what each action does'); action_pictures(model, out/'actions')
     stage(4, 'checking on held-out video')
-    report = check_model(model, store, out) | dict(play=f'pvg play {path}', time=f'{(time.monotonic()-start)/60:.1f} minutes in this run, {model.card["steps"]} training steps',
+    report = check_model(model, store, out) | dict(play=play_command(path), time=f'{(time.monotonic()-start)/60:.1f} minutes in this run, {model.card["steps"]} training steps',
         hardware=f'{device.type}, {torch.get_num_threads()} threads')
     write_atomic(out/'report.json', json.dumps(report, indent=1)); write_atomic(out/'report.md', report_text(report))
     stage(5, f'done: see {out/"report.md"}')
     print('\n'.join(_summary(report)), flush=True)
     return report
+
+
+def play_command(
+    path:Path, # Checkpoint
+) -> str: # To be typed in this shell
+    "The line that opens the panel: `pvg` by its place when the shell does not know it"
+    own = Path(sys.argv[0])
+    known = shutil.which('pvg') or own.stem!='pvg'
+    return f"{'pvg' if known else shlex.quote(str(own))} play {shlex.quote(str(path))}"
 
 
 def _summary(report):

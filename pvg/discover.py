@@ -6,12 +6,12 @@
 __all__ = ['PairModel', 'pair_loss', 'whiten', 'displacement', 'suggest_names', 'Discovery', 'motion_explained', 'cluster',
            'discover']
 
-# %% ../nbs/41_discover.ipynb #bbbbbe6c
+# %% ../nbs/41_discover.ipynb #9524b8cc
 import numpy as np
 import torch
 from copy import deepcopy
 from dataclasses import dataclass
-from fastai.callback.progress import ProgressCallback
+from fastai.callback.progress import ProgressCallback # gives learners `no_bar`
 from fastai.learner import Learner
 from fastai.optimizer import Adam
 from functools import partial
@@ -162,7 +162,7 @@ def cluster(
     usage = np.bincount(found.labels_, minlength=n_actions)[order]/len(codes)
     return Discovery(network, centroids, [names[i] for i in order], usage, mean_moves[order], motion_explained(moves, found.labels_))
 
-# %% ../nbs/41_discover.ipynb #4f82e2a2
+# %% ../nbs/41_discover.ipynb #5476b3a9
 def discover(
     store,                # A `VideoStore`
     n_actions:int=3,      # How many actions to look for
@@ -181,6 +181,8 @@ def discover(
 ) -> Discovery: # The best of the rounds
     "Find the actions in a store's videos"
     if n_actions<2: raise PvgError(f'discovery needs at least 2 actions to tell apart, not {n_actions}')
+    width,height = size or (store.width, store.height)
+    if width%4 or height%4: raise PvgError(f'discovery halves frames twice, so width and height must be multiples of 4, not {width}x{height}: resize the store')
     torch.manual_seed(seed)
     dls = clip_dataloaders(store, length=2, batch_size=batch_size, skip=skip, size=size, splits=(split,split), valid_batches=1, seed=seed, device=device, steps_per_epoch=steps)
     model,best = PairModel(PairActionNetwork(action_dims, n_actions)),None

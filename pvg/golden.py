@@ -5,10 +5,9 @@
 # %% auto #0
 __all__ = ['golden_weight', 'golden_model', 'golden_clip', 'golden_arrays', 'golden_errors']
 
-# %% ../nbs/27_golden.ipynb #f7745fe4
+# %% ../nbs/27_golden.ipynb #ad043e3b
 import numpy as np, zlib
 import torch
-from pathlib import Path
 from .checkpoint import from_official, to_official
 from .core import PvgError
 from .model.caddy import Caddy, TrainingPass, preset_config, stack_clip

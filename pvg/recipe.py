@@ -5,23 +5,23 @@
 # %% auto #0
 __all__ = ['first_frames', 'SaveModel', 'HalfPrecision', 'half_precision_pays', 'train']
 
-# %% ../nbs/43_recipe.ipynb #03221b67
+# %% ../nbs/43_recipe.ipynb #7cbdd216
 import time
 import torch
 from fastai.callback.core import Callback
-from fastai.callback.progress import ProgressCallback
+from fastai.callback.progress import ProgressCallback # gives learners `no_bar`
 from fastcore.basics import store_attr
 from pathlib import Path
-from .callbacks import ProgressLine, TimeBudget, flat_schedule
+from .callbacks import GoOn, ProgressLine, TimeBudget, flat_schedule
 from .checkpoint import load_model, save_model
-from .core import PvgError, pick_device, seed_everything
-from .data.clips import ClipSampler, clip_dataloaders
+from .core import PvgError, pick_device, seed_everything, writable_folder
+from .data.clips import clip_dataloaders
 from .data.store import VideoStore
 from .learner import playable_learner, use_actions
 from .discover import discover
 from .model.caddy import Caddy, preset_config
 
-# %% ../nbs/43_recipe.ipynb #26f5c5d3
+# %% ../nbs/43_recipe.ipynb #1f710a09
 def first_frames(
     store:VideoStore, # Where the videos are
     split:str,        # One of its splits
@@ -45,11 +45,11 @@ class SaveModel(Callback):
     ): store_attr()
 
     def save(self, done):
-        card = self.model.card | dict(done=done, steps=self.learn.train_iter, fps=self.store.fps, trained_on=self.store.metadata)
+        card = self.model.card | dict(done=min(1., done), steps=self.earlier+self.learn.train_iter, fps=self.store.fps, trained_on=self.store.metadata)
         self.model.card,self.model.start_frames = card,first_frames(self.store, self.split).numpy()
         save_model(self.model, self.path, card, self.model.start_frames)
 
-    def before_fit(self): self.due = time.monotonic()+self.every
+    def before_fit(self): self.due,self.earlier = time.monotonic()+self.every, self.model.card.get('steps', 0)
 
     def after_batch(self):
         if time.monotonic()<self.due: return
@@ -59,18 +59,16 @@ class SaveModel(Callback):
 
     def after_fit(self): self.save(1.)
 
-# %% ../nbs/43_recipe.ipynb #d0c0a6fb
+# %% ../nbs/43_recipe.ipynb #3f10d71a
 class HalfPrecision(Callback):
     "Forward passes in bfloat16; weights, loss and gradients stay in full precision"
     order = -9
     def __init__(self,
         device_type:str='cpu', # 'cpu' or 'cuda'
     ): store_attr()
-    def before_batch(self):
-        self.region = torch.autocast(self.device_type, torch.bfloat16)
-        self.region.__enter__()
+    def before_fit(self): self.model.forward = torch.autocast(self.device_type, torch.bfloat16)(type(self.model).forward.__get__(self.model))
+    def after_fit(self): del self.model.forward
     def after_pred(self):
-        self.region.__exit__(None, None, None)
         full = lambda o: o.float() if isinstance(o, torch.Tensor) and o.is_floating_point() else tuple(map(full, o)) if isinstance(o, tuple) else o
         self.learn.pred = full(self.learn.pred)
 
@@ -79,20 +77,20 @@ def half_precision_pays(
     device:torch.device, # Where training runs
 ) -> bool: # Whether bfloat16 is native there
     "Does the device multiply bfloat16 natively?"
-    if device.type=='cuda': return torch.cuda.is_bf16_supported()
+    if device.type=='cuda': return torch.cuda.is_bf16_supported(including_emulation=False)
     native = getattr(torch.cpu, '_is_avx512_bf16_supported', None)
     return device.type=='cpu' and bool(native and native())
 
-# %% ../nbs/43_recipe.ipynb #508d25d8
+# %% ../nbs/43_recipe.ipynb #52cd5d95
 def train(
     store:VideoStore,      # Videos, at the model's size
     path:str|Path,         # Checkpoint to write, `.safetensors`
     preset='quick',        # One of our own presets, or a configuration
     n_actions:int=3,       # How many actions to look for
     steps:int=1500,        # Training steps after discovery
-    seconds:float=None,    # Take so long for everything instead, discovery included
+    seconds:float=None,    # Take about so long instead, discovery included; at least half of it is for the training after it
     discovery_steps:int=400, # Steps of discovery
-    batch_size:int=8,      # Clips in a step
+    batch_size:int=None,   # Clips in a step; the preset's if `None`
     lr:float=None,         # Learning rate; the preset's if `None`
     seed:int=0,            # Of weights and clips
     device=None,           # The best one there if `None`
@@ -103,15 +101,20 @@ def train(
 ) -> Caddy: # Trained, in evaluation mode; also in the file
     "Discover actions in a store and train a model that plays them"
     path,device = Path(path),pick_device(device)
+    writable_folder(path.parent)
     if path.exists() and not resume: raise PvgError(f'{path} already exists: resume it, or choose another file')
     config = preset_config(preset, n_actions=n_actions, width=store.width, height=store.height, **overrides)
     if config.action_network!='pairs': raise PvgError(f'this recipe trains our own presets, not {config.name!r}: use playable_learner for the published ones')
+    if steps<1 or (seconds is not None and not 0<seconds<float('inf')): raise PvgError(f'training needs at least 1 step, and a time above 0, not {steps} and {seconds}')
     begin,_ = time.monotonic(),seed_everything(seed)
     model = load_model(path, device) if resume else None
-    done = model.card['done'] if model else 0.
-    if done>=1: return model
+    done = model.card.get('done', 1.) if model else 0.
+    if model and model.config.n_actions!=n_actions: raise PvgError(f'{path} has {model.config.n_actions} actions, not {n_actions}: go on with as many, or choose another file')
+    if done>=1:
+        if progress: print(f'{path} is already finished')
+        return model
     shortest,longest = config.clip_lengths
-    dls = clip_dataloaders(store, length=shortest, max_length=longest, batch_size=batch_size, skip=config.frame_skip, stacking=config.stacking, splits=splits, valid_batches=1,
+    dls = clip_dataloaders(store, length=shortest, max_length=longest, batch_size=batch_size or config.batch_size, skip=config.frame_skip, stacking=config.stacking, splits=splits, valid_batches=1,
                            steps_per_epoch=10**6 if seconds else max(1, round(steps*(1-done))), seed=seed+round(1e6*done), device=device)
     cbs = [SaveModel(path, store, splits[-1]), *([ProgressLine('training')] if progress else []), *([HalfPrecision(device.type)] if half_precision_pays(device) else [])]
     learn = playable_learner(dls, config, model=model, cbs=cbs)
@@ -120,6 +123,6 @@ def train(
         if progress: print(found, flush=True)
         use_actions(learn.model, found)
     learn.model.to(memory_format=torch.channels_last)
-    budget = [TimeBudget(max(seconds-(time.monotonic()-begin), seconds/2), done)] if seconds else []
+    budget = [TimeBudget(max(seconds-(time.monotonic()-begin), seconds/2), done)] if seconds else [GoOn(done)]
     with learn.no_bar(), learn.no_logging(): learn.fit(1, cbs=[flat_schedule(lr or config.lr), *budget])
     return learn.model.eval()

@@ -264,7 +264,7 @@ def reconstruct(self:Caddy,
     actions = self.observe(clip).logits.argmax(dim=-1)
     return self.imagine(clip[:,:context], actions), actions
 
-# %% ../../nbs/25_model.caddy.ipynb #28799067
+# %% ../../nbs/25_model.caddy.ipynb #317b5164
 class TrainingPass(NamedTuple):
     "Everything the losses need from one pass over a clip of T frames"
     images:tuple             # Drawn frames, full resolution first: 1..T-1, in pretraining 0..T-1
@@ -308,7 +308,7 @@ def _observe_pairs(self:Caddy, clip):
     true = self._act(clip, None, None, 0.)
     samples,v = self.choose(true, best=True)
     if self.config.use_variations:
-        keep = torch.rand(len(clip), 1, 1, device=clip.device)>=self.config.variation_dropout
+        keep = torch.rand(len(clip), 1, 1, device=clip.device)>=(self.config.variation_dropout if self.training else 0.)
         v = keep*variations(samples, true.sampled_directions, self.centroids)
     return 0, true, samples, v
 

@@ -5,10 +5,9 @@
 # %% auto #0
 __all__ = ['inherit_frame', 'Decoder']
 
-# %% ../../nbs/24_model.decoder.ipynb #a5aba61e
+# %% ../../nbs/24_model.decoder.ipynb #759bfb97
 import torch
 from torch import nn
-from fastcore.basics import patch
 from .blocks import FinalBlock, ResidualBlock, UpBlock
 
 # %% ../../nbs/24_model.decoder.ipynb #a9e0ffdf
