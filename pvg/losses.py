@@ -174,7 +174,7 @@ class SmoothInformation(nn.Module):
         if self.training: self.matrix.copy_(joint.detach())
         return information_loss(joint)
 
-# %% ../nbs/30_losses.ipynb #5aa6b8b3
+# %% ../nbs/30_losses.ipynb #5469f5fc
 class CaddyLoss(nn.Module):
     "The published training loss (section 3.6 and the released weights); `terms` keeps what was added up"
     def __init__(self,
@@ -199,7 +199,7 @@ class CaddyLoss(nn.Module):
                             directions_kl=directions, mutual_information=information, action_state_kl=action_states)
         self.smooth,self.terms = SmoothInformation(n_actions) if smooth else None,{}
 
-
+# %% ../nbs/30_losses.ipynb #ce1c89a9
 @patch
 def picture_terms(self:CaddyLoss,
     images,             # Drawn frames by resolution, (batch, n, 3, ., .)
@@ -242,7 +242,7 @@ def forward(self:CaddyLoss,
     self.terms = {k: v.detach() for k,v in {**terms, 'total':total}.items()}
     return total
 
-# %% ../nbs/30_losses.ipynb #cf3883e6
+# %% ../nbs/30_losses.ipynb #76e4e672
 class ForegroundLoss(nn.Module):
     "Pictures only: L1 and squared error, weighted by motion and foreground; `terms` keeps what was added up"
     def __init__(self,

@@ -5,13 +5,12 @@
 # %% auto #0
 __all__ = ['ClipSampler', 'ClipLoader', 'clip_dataloaders']
 
-# %% ../../nbs/14_data.clips.ipynb #b6013922
+# %% ../../nbs/14_data.clips.ipynb #38554f6b
 import numpy as np,torch
-import torch.nn.functional as F
 from fastai.data.core import DataLoaders
 from fastai.data.load import DataLoader
 from fastcore.basics import patch
-from ..core import PvgError,film_strip,frames_to_tensor,pick_device,tensor_to_frames
+from ..core import PvgError,resize_clip,film_strip,frames_to_tensor,pick_device,tensor_to_frames
 from .store import VideoStore
 
 # %% ../../nbs/14_data.clips.ipynb #edabbde4
@@ -137,15 +136,12 @@ def create_item(self:ClipLoader, i):
     length = self.length if self.fake_l.num_workers==0 else self.sampler.length
     return (torch.from_numpy(np.stack([self.sampler.read(o, length) for o in self.windows(i)])),)
 
-# %% ../../nbs/14_data.clips.ipynb #cef659c9
+# %% ../../nbs/14_data.clips.ipynb #7b7e80ec
 @patch
 def after_batch(self:ClipLoader, b):
     "Cut to the current length, scale to [-1, 1] and resize, on the device"
     x = frames_to_tensor(b[0][:,:self.length])
-    if self.size is not None and tuple(self.size)!=(x.shape[-1],x.shape[-2]):
-        width,height = self.size
-        flat = F.interpolate(x.flatten(0,1), size=(height,width), mode='bilinear', align_corners=False, antialias=True)
-        x = flat.unflatten(0, x.shape[:2]).clamp_(-1,1)
+    if self.size is not None: x = resize_clip(x, *self.size)
     return (x,)
 
 @patch
