@@ -157,7 +157,7 @@ def show_gif(
     from IPython.display import Image
     return Image(data=gif_bytes(frames, fps, scale), format='gif')
 
-# %% ../nbs/00_core.ipynb #e88ce5fe
+# %% ../nbs/00_core.ipynb #ae45cfb5
 def seed_everything(
     seed:int, # Any non-negative integer
 ):
@@ -167,13 +167,13 @@ def seed_everything(
     np.random.seed(seed%2**32)
     torch.manual_seed(seed)
 
-# %% ../nbs/00_core.ipynb #31ba70ec
+# %% ../nbs/00_core.ipynb #93e11ebb
 def _mps_is_there():
     "Whether this is a Mac whose GPU torch can use"
     import torch
     return torch.backends.mps.is_available()
 
-# %% ../nbs/00_core.ipynb #5801f43c
+# %% ../nbs/00_core.ipynb #25550723
 def pick_device(
     name:str=None, # 'cuda', 'cuda:1', 'mps', 'cpu' or a device; the best one there if `None`
 ): # torch.device

@@ -16,7 +16,13 @@ from .data.store import VideoStore
 from .data.worlds import find_paddle, record_breakout
 from .model.caddy import Caddy
 
-# %% ../nbs/65_demo.ipynb #4923aeab
+# %% ../nbs/65_demo.ipynb #d6500965
+def _bar(things, title):
+    "A line of progress that goes when it is done"
+    from tqdm.auto import tqdm
+    return tqdm(things, desc=title, leave=False)
+
+
 def resized_store(
     store:VideoStore, # Where the videos are
     path:str|Path,    # Folder to write
@@ -25,13 +31,13 @@ def resized_store(
 ) -> VideoStore: # The same videos, smaller
     "Write a store at another size once, instead of resizing the same frames at every step"
     with VideoStore.create(path, width, height, store.fps, codec=store.codec, metadata={**store.metadata, 'resized_from':[store.width, store.height]}) as writer:
-        for i,video in enumerate(store.videos):
+        for i,video in enumerate(_bar(store.videos, 'resizing videos')):
             frames = tensor_to_frames(resize_clip(frames_to_tensor(store.read(i)), width, height))
             columns = {k: store.column(k, i) for k in store.columns}
             writer.add(frames, split=video.split, name=video.name, metadata=video.metadata, **columns)
     return VideoStore(path)
 
-# %% ../nbs/65_demo.ipynb #b757dd58
+# %% ../nbs/65_demo.ipynb #0b78979c
 def start_frames(
     store:VideoStore, # Where the videos are
     split:str,        # One of its splits
@@ -73,7 +79,7 @@ def controllability(
 ) -> dict: # Per action: share of free starts that moved its way, mean movement, number of free starts, and how often the paddle was lost
     "Hold each action and see whether the paddle does what its name says"
     starts,out = start_frames(store, split, n),{}
-    for k,name in enumerate(model.card['actions']):
+    for k,name in enumerate(_bar(model.card['actions'], 'holding actions')):
         before,after = held_movement(model, store, starts, k, steps)
         kind = name.split()[0]
         free = (before>=0) & {'left': before>=8+room, 'right': before<=144-room}.get(kind, before>=0)
@@ -83,7 +89,7 @@ def controllability(
         out[name] = dict(right=float(good.mean()) if len(good) else None, pixels=float(known.mean()) if len(known) else None, free=int(free.sum()), lost=int(np.isnan(move).sum()))
     return out
 
-# %% ../nbs/65_demo.ipynb #c6597294
+# %% ../nbs/65_demo.ipynb #089732ad
 @torch.no_grad()
 def reconstruction_check(
     model:Caddy,      # Any model
@@ -96,7 +102,7 @@ def reconstruction_check(
     "Mean distance of the paddle, share of frames where it is lost, and mean absolute error"
     c,starts = model.config,start_frames(store, split, n, after=length-1)
     distance,lost,error,found,shown = 0.,0,0.,0,None
-    for v,t in starts:
+    for v,t in _bar(starts, 'reconstructing clips'):
         true = store.read(v, t, t+length)
         clip = resize_clip(frames_to_tensor(true), c.width, c.height)[None].to(model.centroids.device)
         drawn = tensor_to_frames(resize_clip(model.reconstruct(clip, context)[0][0].cpu(), store.width, store.height))
@@ -145,7 +151,7 @@ def demo_stores(
     store = VideoStore(path) if path.exists() else record_breakout(path, frames=frames, seed=seed)
     return store, VideoStore(small) if small.exists() else resized_store(store, small, *size)
 
-# %% ../nbs/65_demo.ipynb #de280a29
+# %% ../nbs/65_demo.ipynb #27c5031a
 @torch.no_grad()
 def action_pictures(
     model:Caddy,  # With action names in its card, and start frames
@@ -157,7 +163,7 @@ def action_pictures(
     from pvg.play.session import PlaySession
     out.mkdir(parents=True, exist_ok=True)
     strips = []
-    for k,name in enumerate(model.card['actions']):
+    for k,name in enumerate(_bar(model.card['actions'], 'drawing actions')):
         session = PlaySession(model, model.start_frames[start])
         frames = session.play([k]*steps)
         stem = f'{k+1}-{name.replace(" ", "-")}'
