@@ -549,12 +549,14 @@ def delta_psnr(
     random, # Drawn from the same given frames with random actions, same shape
 ) -> np.ndarray: # (time,), decibels; 0 in given frames
     "How much worse random actions draw the clip"
+    if not np.shape(true)==np.shape(drawn)==np.shape(random): raise PvgError(f'three clips of one size are compared, not {np.shape(true)}, {np.shape(drawn)} and {np.shape(random)}')
     true,drawn,random = (unit_frames(o) for o in (true,drawn,random))
     return (psnr(true, drawn)-psnr(true, random)).double().numpy()
 
 # %% ../../nbs/52_metrics.action.ipynb #e57b415c
 class ActionMeter:
     "Action metrics over many clips"
+    counted = 'delta','actions','clips','dropped','true','drawn','known','drop','n'
     def __init__(self,
         n_actions:int,          # How many actions the model has
         detector=None,          # 'breakout', 'tennis', 'motion', or a function from frames to positions; `None` when positions are given
@@ -599,9 +601,12 @@ def result(self:ActionMeter) -> Measures: # Every number of this page for which 
     delta,actions,clips = self.pooled()
     out = delta_mse(delta, actions).join(delta_accuracy(delta, actions, self.n_actions, clips)).join(delta_statistics(delta, actions, self.n_actions))
     out['delta/pairs'],out['delta/dropped'] = len(delta),self.dropped
+    out.join(direction_agreement(delta, actions, self.n_actions))
     if self.known: out.join(action_agreement(*(np.concatenate(o) for o in zip(*self.known)), n_found=self.n_actions))
     else: out.lack('the true actions are not known', 'agreement/purity', 'agreement/matched')
-    if self.drawn: out.join(object_errors(self.true, self.drawn, self.context)).join(frames_until_lost(self.true, self.drawn, self.lost_distance))
+    if self.drawn:
+        out.join(object_errors(self.true, self.drawn, self.context)).join(still_error(self.true, self.context))
+        out.join(centroid_replay_error(self.true, self.n_actions, self.context)).join(frames_until_lost(self.true, self.drawn, self.lost_distance))
     else:
         nowhere = {None:'there is no detector to find the object in drawn frames', motion_track:'motion alone does not say where an object is'}
         out.lack(nowhere.get(self.detector, 'there are no drawn clips'), 'add', 'mdr', 'frames_until_lost')
