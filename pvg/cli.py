@@ -21,10 +21,10 @@ def _both(width, height):
 
 
 def record(
-    world:str, # 'breakout' or 'square'
+    world:str, # breakout, pong, freeway, arm or square
     out:str,   # Store to write
     frames:int=50_000, # Frames to record
-    frame_skip:int=2,  # Game frames between two recorded ones (breakout)
+    frame_skip:int=None, # Game frames for each recorded one; 4 in freeway and else 2 by itself
     serves:bool=False, # Go on after a lost ball (breakout)
     seed:int=0,        # Same seed, same video
     width:int=None,    # Also write OUT-WIDTHxHEIGHT at this width in pixels
@@ -32,9 +32,12 @@ def record(
 ):
     "Record a world whose actions are known"
     out = out.rstrip('/') or out
+    from pvg.data.scenes import record_arm, record_atari
     from pvg.data.worlds import record_breakout, record_square
     from pvg.demo import resized_store
-    worlds,size = dict(breakout=lambda: record_breakout(out, frames=frames, frame_skip=frame_skip, serves=serves, seed=seed),
+    atari = lambda: record_atari(out, world, frames, frame_skip, seed=seed)
+    worlds,size = dict(breakout=lambda: record_breakout(out, frames=frames, frame_skip=2 if frame_skip is None else frame_skip, serves=serves, seed=seed),
+                       pong=atari, freeway=atari, arm=lambda: record_arm(out, frames, seed=seed),
                        square=lambda: record_square(out, videos=max(1, frames//32), frames=32, seed=seed)), _both(width, height)
     if frames<1: raise PvgError(f'record at least 1 frame, not {frames}')
     if world not in worlds: raise PvgError(f'there is no world {world!r}: choose one of {", ".join(worlds)}')
