@@ -6,8 +6,7 @@
 __all__ = ['direction', 'action_keys', 'PlayPanel']
 
 # %% ../../nbs/63_play.panel.ipynb #ea4efd1d
-import io, threading, time, weakref
-import numpy as np
+import threading, time, weakref
 from anywidget import AnyWidget
 from fastcore.basics import patch
 from pathlib import Path
@@ -15,6 +14,7 @@ from traitlets import Dict
 from types import SimpleNamespace
 from ..core import PvgError
 from .page import panel_script, panel_style
+from .recording import png_bytes
 from .session import random_action
 
 # %% ../../nbs/63_play.panel.ipynb #5f897182
@@ -40,15 +40,6 @@ def action_keys(
         way = direction(name)
         if way and way!='still': keys.setdefault(f'Arrow{way.title()}', i)
     return keys
-
-# %% ../../nbs/63_play.panel.ipynb #cc5434d9
-def _png(frame, height=None):
-    "A frame as the bytes of a PNG file, at most so high"
-    from PIL import Image
-    image,out = Image.fromarray(np.ascontiguousarray(frame)),io.BytesIO()
-    if height and image.height>height: image = image.resize((max(1, image.width*height//image.height), height), Image.Resampling.BOX)
-    image.save(out, format='PNG', compress_level=1)
-    return out.getvalue()
 
 # %% ../../nbs/63_play.panel.ipynb #b7479b5a
 _panels = {} # By notebook cell: the run that made them, and the panels
@@ -130,7 +121,7 @@ def draw(self:PlayPanel,
     stop:bool=False,  # Whether whatever runs in the page shall stop
 ):
     "Show the sessions' frames, the last step and the error, if there is one, in every page that is open"
-    self.send(dict(self._state(moved, stop), to=to), [_png(o.frame) for o in self.sessions])
+    self.send(dict(self._state(moved, stop), to=to), [png_bytes(o.frame) for o in self.sessions])
 
 # %% ../../nbs/63_play.panel.ipynb #d8f1b56e
 @patch
@@ -204,6 +195,10 @@ def choose_start(self:PlayPanel,
     self._do(start, to)
 
 # %% ../../nbs/63_play.panel.ipynb #356e74b2
+def _newest(start):
+    "The picture that a start shows: a frame, or the last one of a short video"
+    return start[-1] if start.ndim==4 else start
+
 @patch
 def _hear(self:PlayPanel, _, content, buffers):
     "Answer a question from a page"
@@ -211,8 +206,8 @@ def _hear(self:PlayPanel, _, content, buffers):
     video = lambda: dict(formats=o['format'], names=bool(o['names'])) if 'format' in o else {}
     answers = dict(show=lambda: self._do(lambda: None, to), step=lambda: self.press(o['action'], to), undo=lambda: self.undo(to), redo=lambda: self.redo(to),
         reset=lambda: self.reset(to), start=lambda: self.choose_start(o['number'], to), auto=lambda: self.auto(o['way'], to), noise=lambda: self.set_noise(o['on'], to),
-        blend=lambda: self.blend(o['from'], o['to'], o['fraction'], to), preview=lambda: self.send(dict(do='preview', to=to), [_png(f, 96) for f in self.session.preview()]),
-        starts=lambda: self.send(dict(do='starts', to=to), [_png(f, 72) for f in self.session.start_frames[:60]]), record=lambda: self.record(to, **video()), save=lambda: self.save(to, **video()),
+        blend=lambda: self.blend(o['from'], o['to'], o['fraction'], to), preview=lambda: self.send(dict(do='preview', to=to), [png_bytes(f, 96) for f in self.session.preview()]),
+        starts=lambda: self.send(dict(do='starts', to=to), [png_bytes(_newest(f), 72) for f in self.session.start_frames[:60]]), record=lambda: self.record(to, **video()), save=lambda: self.save(to, **video()),
         download=lambda: self._download(o['file'], to))
     if o.get('do') not in answers: return
     with self._lock:
