@@ -26,6 +26,7 @@ def record(
     out:str,   # Store to write
     frames:int=50_000, # Frames to record
     frame_skip:int=2,  # Game frames between two recorded ones (breakout)
+    serves:bool=False, # Go on after a lost ball (breakout)
     seed:int=0,        # Same seed, same video
     width:int=None,    # Also write OUT-WIDTHxHEIGHT at this width in pixels
     height:int=None,   # And this height
@@ -34,7 +35,7 @@ def record(
     out = out.rstrip('/') or out
     from pvg.data.worlds import record_breakout, record_square
     from pvg.demo import resized_store
-    worlds,size = dict(breakout=lambda: record_breakout(out, frames=frames, frame_skip=frame_skip, seed=seed),
+    worlds,size = dict(breakout=lambda: record_breakout(out, frames=frames, frame_skip=frame_skip, serves=serves, seed=seed),
                        square=lambda: record_square(out, videos=max(1, frames//32), frames=32, seed=seed)), _both(width, height)
     if frames<1: raise PvgError(f'record at least 1 frame, not {frames}')
     if world not in worlds: raise PvgError(f'there is no world {world!r}: choose one of {", ".join(worlds)}')

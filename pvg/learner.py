@@ -70,6 +70,7 @@ def use_actions(
 ):
     "Give a model the actions that were discovered"
     model.action_networks[0] = found.network.eval().requires_grad_(False).to(model.centroids.device)
+    model.action_networks[0].shrink = model.config.action_shrink
     model.centroids.copy_(found.centroids)
     model.card = model.card | dict(actions=found.names)
 
@@ -87,7 +88,7 @@ class DiscoverFirst(Callback):
         if 'actions' in self.model.card: return
         loader,c = self.dls.train,self.model.config
         s = loader.sampler
-        self.found = discover(s.store, c.n_actions, c.action_dims, (c.width,c.height), split=s.split, skip=s.skip, seed=loader.seed, device=loader.device, **self.options)
+        self.found = discover(s.store, c.n_actions, c.action_dims, (c.width//c.action_shrink, c.height//c.action_shrink), split=s.split, skip=s.skip, seed=loader.seed, device=loader.device, **self.options)
         use_actions(self.model, self.found)
 
 # %% ../nbs/42_learner.ipynb #c121ecfd
@@ -105,7 +106,7 @@ def playable_learner(
     height,width = batch.shape[-2:]
     config = model.config if model else preset_config(preset, **dict(dict(width=width, height=height), **overrides))
     loss,model = preset_loss(config, vgg),model or Caddy(config)
-    model.check_clip(batch)
+    model.stacked(batch) if config.feed_forward else model.check_clip(batch)
     ours = config.action_network=='pairs'
     adam = dict(mom=.9, sqr_mom=.99, eps=1e-8) if ours else dict(mom=.9, sqr_mom=.999, eps=1e-8, decouple_wd=False)
     own = [DiscoverFirst(discovery_steps), AveragedWeights(), GradientClip(1.)] if ours else [LearningRateSteps(config.lr, config.lr_milestones, config.lr_factor)]

@@ -254,11 +254,12 @@ class ForegroundLoss(nn.Module):
         self.terms = {}
 
     def forward(self,
-        o,                   # A training pass with named parts; only the largest image is used
+        o,                   # A training pass with named parts; only the largest images are used, which are the last frames or all but the first
         frames:torch.Tensor, # The true clip, stacked, (batch, T, 3*stacking, height, width)
     ) -> torch.Tensor: # A number
         true = frames[:,:,:3]
-        weight,difference = foreground_weights(true, self.weight),o.images[0]-true[:,1:]
+        n = o.images[0].shape[1]
+        weight,difference = foreground_weights(true, self.weight)[:,-n:],o.images[0]-true[:,-n:]
         rec,squared = difference.abs().mean(),(difference.square()*weight).mean()
         weighted = (difference.abs()*weight).mean()
         self.terms = dict(rec=rec.detach(), foreground=weighted.detach(), squared=squared.detach())

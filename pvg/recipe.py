@@ -41,7 +41,7 @@ def training_config(
     return config
 
 
-_architecture = 'width height n_actions action_dims stacking features hidden downsampling action_network ensemble inherit compact'.split()
+_architecture = 'width height n_actions action_dims stacking features hidden downsampling action_network ensemble inherit compact feed_forward'.split()
 
 def same_architecture(
     config:CaddyConfig, # What is asked for
@@ -106,7 +106,7 @@ def training_loaders(
     "The loaders of a training, at the batch where it goes on"
     shortest,longest = config.clip_lengths[0],max(config.clip_lengths)
     size = (config.width, config.height)
-    dls = clip_dataloaders(store, length=shortest, max_length=longest, batch_size=config.batch_size, skip=config.frame_skip, stacking=config.stacking,
+    dls = clip_dataloaders(store, length=shortest, max_length=longest, batch_size=config.batch_size, skip=config.frame_skip, stacking=1 if config.feed_forward else config.stacking,
                            size=None if size==(store.width, store.height) else size, steps_per_epoch=steps_per_epoch, **options)
     dls.train.resume(*divmod(step, steps_per_epoch))
     return dls
@@ -158,8 +158,9 @@ def train(
 def _discover(model, store, split, steps, seed, device, progress):
     "Give a new model its actions"
     c = model.config
+    size = c.width//c.action_shrink, c.height//c.action_shrink
     found = discover(store, c.n_actions, c.action_dims, steps=steps, split=split, skip=c.frame_skip, seed=seed, device=device, progress=progress,
-                     size=None if (c.width, c.height)==(store.width, store.height) else (c.width, c.height))
+                     size=None if size==(store.width, store.height) else size)
     if progress: print(found, flush=True)
     use_actions(model, found)
 

@@ -89,6 +89,16 @@ class _Breakout:
         if self.ale.game_over(): self.ale.reset_game()
         while self.look()[1] is None: self.ale.act(self.fire)
 
+    def serve_from(self, x):
+        "Let up to three frames go by until a ball served now would come from `x` (16, 78, 80 and 142 take turns), and press fire"
+        for _ in range(4):
+            now = self.ale.cloneState()
+            self.ale.act(self.fire)
+            ball = self.look()[1]
+            if ball and ball[0]==x: return
+            self.ale.restoreState(now)
+            self.ale.act(self.stick[0])
+
     def frame(self): return self.ale.getScreenRGB()[_top:_top+208]
 
 
@@ -123,23 +133,29 @@ class _Player:
         return 0 if abs(gap)<6 else 1 if gap>0 else 2
 
 # %% ../../nbs/11_data.worlds.ipynb #248e9987
-def _rally(game, player, frame_skip, most):
-    "Play until a life is lost, the game ends or there are `most` frames; the frames and what is known about each"
+def _rally(game, player, frame_skip, most, serves):
+    "Play until a life is lost (the game, with `serves`) or there are `most` frames; the frames and what is known about each"
     game.serve()
-    lives,rows,frames = game.ale.lives(),[],[]
-    while len(frames)<most:
+    lives,rows,frames,lost = game.ale.lives(),[],[],0
+    while len(frames)<most and not game.ale.game_over():
         paddle,ball = game.look()
-        if ball is None or game.ale.lives()<lives: break
+        lost = 0 if ball else lost+1
+        if not serves and (lost or game.ale.lives()<lives): break
         frames.append(game.frame())
-        action = player(paddle, ball)
-        reward = sum(game.ale.act(game.stick[action]) for _ in range(frame_skip))
-        rows.append((action, paddle, *ball, lives, reward))
-    ended = len(frames)<most
+        action,now,left = player(paddle, ball),game.ale.lives(),frame_skip
+        if lost>=3: # three pictures without a ball, then the next one comes from the side where the paddle is not
+            game.serve_from(142 if paddle<72 else 16)
+            left -= 1
+        reward = sum(game.ale.act(game.stick[action]) for _ in range(left))
+        rows.append((action, paddle, *(ball or (np.nan,np.nan)), now, reward))
+    return frames,_rally_columns(rows, len(frames)<most)
+
+def _rally_columns(rows, ended):
+    "What is known about each frame, by name"
     action,position,x,y,lives,reward = np.array(rows, np.float32).reshape(-1,6).T
     movement = np.append(np.diff(position), np.nan).astype(np.float32)
-    columns = dict(action=action.astype(np.int8), movement=movement, position=position, ball=np.stack([x,y],1), lives=lives.astype(np.int8),
-        reward=reward, done=(np.arange(len(frames))==len(frames)-1) & ended)
-    return frames,columns
+    return dict(action=action.astype(np.int8), movement=movement, position=position, ball=np.stack([x,y],1), lives=lives.astype(np.int8),
+        reward=reward, done=(np.arange(len(rows))==len(rows)-1) & ended)
 
 # %% ../../nbs/11_data.worlds.ipynb #24b58ba0
 def record_breakout(
@@ -151,6 +167,7 @@ def record_breakout(
     splits=(.8,.1,.1),     # Fractions of the videos for train, val and test
     progress:bool=True,    # Show a bar
     overwrite:bool=False,  # Replace an older store at `path`
+    serves:bool=False,     # Go on after a lost life: three frames without a ball, then the next serve, from the side where the paddle is not
 )->VideoStore: # Columns: action, movement, position, ball, lives, reward, done
     "Record Breakout, 160x208, played by a seeded player that follows the ball and wanders in turn"
     if min(frames,frame_skip)<1 or video_frames<_shortest: raise PvgError(f'Breakout needs at least one frame, a frame_skip of 1 and videos of {_shortest} frames')
@@ -158,11 +175,11 @@ def record_breakout(
     rng = np.random.default_rng(seed)
     game,player = _Breakout(int(rng.integers(2**31))),_Player(rng)
     _split_names(0, splits, rng)
-    metadata,written = dict(world='breakout', actions=['still','right','left'], frame_skip=frame_skip, seed=seed),0
+    metadata,written = dict(world='breakout', actions=['still','right','left'], frame_skip=frame_skip, serves=serves, seed=seed),0
     with VideoStore.create(path, 160, 208, fps=60/frame_skip, metadata=metadata, overwrite=overwrite) as writer:
         bar = tqdm(total=frames, unit='frame', disable=not progress, leave=False)
         while written<frames:
-            video,columns = _rally(game, player, frame_skip, video_frames)
+            video,columns = _rally(game, player, frame_skip, video_frames, serves)
             if len(video)<_shortest: continue
             writer.add(np.stack(video), **columns)
             written += len(video)

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from typing import NamedTuple
 from torch import nn
 from fastcore.basics import patch
+from ..core import resize_clip
 from .blocks import ResidualBlock, SameBlock
 
 # %% ../../nbs/22_model.action.ipynb #e2e95115
@@ -65,8 +66,10 @@ class PairActionNetwork(nn.Module):
         action_dims:int=2, # d, dimension of the action space
         n_actions:int=3,   # Number of discrete actions
         width:int=16,      # Channels of the first layer; the later ones have twice as many
+        shrink:int=1,      # Frames are made so much smaller before anything looks at them
     ):
         super().__init__()
+        self.shrink = shrink
         self.layers = nn.Sequential(SameBlock(6, width, downsampling=2), SameBlock(width, 2*width, downsampling=2),
                                     SameBlock(2*width, 2*width, downsampling=2), SameBlock(2*width, 2*width))
         self.mean = nn.Linear(2*width, action_dims)
@@ -76,6 +79,7 @@ class PairActionNetwork(nn.Module):
         frames:torch.Tensor, # In [-1, 1], (batch, T, channels, height, width); the newest three channels are used
     ) -> Observed: # T-1 transitions, without noise and without places
         frames = frames[:,:,:3]
+        if self.shrink>1: frames = resize_clip(frames, frames.shape[-1]//self.shrink, frames.shape[-2]//self.shrink)
         pairs = torch.cat([frames[:,:-1], frames[:,1:]-frames[:,:-1]], dim=2)
         code = self.mean(self.layers(pairs.flatten(0,1)).mean(dim=(-2,-1))).unflatten(0, pairs.shape[:2])
         return Observed(self.classifier(code), torch.stack([code, torch.zeros_like(code)], dim=-2), code)

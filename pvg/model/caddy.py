@@ -15,9 +15,9 @@ from fastcore.basics import patch
 from ..core import PvgError
 from pvg.model.action import (ActionNetwork, Observed, PairActionNetwork, gumbel_softmax, moved_centroids, one_hot_best,
     variations)
-from .decoder import Decoder
-from .dynamics import CompactDynamics, Dynamics
-from .encoder import Encoder
+from .decoder import Decoder, PixelDecoder
+from .dynamics import CompactDynamics, Dynamics, FeedForwardDynamics
+from .encoder import Encoder, StackEncoder
 
 # %% ../../nbs/25_model.caddy.ipynb #04ec833c
 @dataclass(frozen=True)
@@ -34,6 +34,7 @@ class CaddyConfig:
     hidden:int=64                # H, channels of the hidden state
     downsampling:int=8           # How much smaller than the frame the state is: 8 as published, or 4
     action_network:str='states'  # 'states' as published, or 'pairs' (frames and their differences)
+    action_shrink:int=1          # How much smaller frames are made before pairs are looked at
     ensemble:int=1               # Action networks, one drawn per forward pass
     use_variations:bool=True     # Otherwise the variation is zero
     hard_gumbel:bool=False       # One-hot samples with soft gradients
@@ -41,6 +42,8 @@ class CaddyConfig:
     centroid_rate:float=.1       # How fast centroids follow their cluster
     inherit:bool=False           # Draw only what changes, keep the rest of the previous frame
     compact:bool=False           # One LSTM beside a direct way, and a decoder that only doubles
+    feed_forward:bool=False      # No memory: what the stacked frames show is all R knows
+    single_frame_share:float=0.  # Share of training batches that begin from fewer frames than are stacked (`feed_forward` only)
     variation_dropout:float=0.   # Share of training clips drawn without their variations ('pairs' only)
     batch_size:int=8             # Clips per step
     clip_lengths:tuple=(7,9)     # First and last clip length in frames
@@ -70,7 +73,7 @@ class CaddyConfig:
     evaluation_length:int=32     # Frames of an evaluated clip
 
     def __post_init__(self):
-        multiple = 2*self.downsampling
+        multiple = 2*self.downsampling*(2 if self.feed_forward else 1)
         if self.width%multiple or self.height%multiple:
             raise PvgError(f'a frame of {self.width}x{self.height} pixels does not fit the networks: width and height must be multiples of {multiple}')
         counts = dict(n_actions=self.n_actions, action_dims=self.action_dims, stacking=self.stacking, features=self.features, hidden=self.hidden, ensemble=self.ensemble, contexts=min(self.contexts))
@@ -83,14 +86,16 @@ class CaddyConfig:
 
 # %% ../../nbs/25_model.caddy.ipynb #81ca11d4
 _full = dict(hidden=128, clip_lengths=(7,12), clip_steps=25_000, n_actions=7)
-_ours = dict(steps=1500, action_network='pairs', action_dims=2, downsampling=4, inherit=True, compact=True, variation_dropout=.3, pretraining_steps=0, lr=3e-3, weight_decay=0.)
+_ours = dict(action_network='pairs', action_dims=2, features=32, hidden=32, downsampling=4, inherit=True, variation_dropout=.3, pretraining_steps=0, weight_decay=0.)
 
 presets = dict(
     bair     = CaddyConfig('bair', 256, 256, action_dims=2, pretraining_steps=1000, evaluation_batch=8, evaluation_length=30, **_full),
     breakout = CaddyConfig('breakout'),
     tennis   = CaddyConfig('tennis', 256, 96, action_dims=5, stacking=4, frame_skip=4, batch_size=6, information_weight=.03, smooth_information=False,
                            action_state_weight=1e-5, evaluation_batch=32, evaluation_length=16, **_full),
-    quick    = CaddyConfig('quick', 80, 96, features=32, hidden=32, clip_lengths=(3,9), clip_steps=.5, contexts=(12,1), context_steps=.8, **_ours),
+    quick    = CaddyConfig('quick', 80, 96, compact=True, steps=1500, lr=3e-3, clip_lengths=(3,9), clip_steps=.5, contexts=(12,1), context_steps=.8, **_ours),
+    swift    = CaddyConfig('swift', 160, 208, feed_forward=True, stacking=4, action_shrink=2, steps=12_000, lr=2e-3, batch_size=16, clip_lengths=(5,9), clip_steps=.7, contexts=(4,4),
+                           single_frame_share=.1, **_ours),
 )
 
 
@@ -112,12 +117,15 @@ class Caddy(nn.Module):
     ):
         super().__init__()
         c = self.config = config
-        self.encoder = Encoder(3*c.stacking, c.features, c.downsampling)
+        self.encoder = StackEncoder(3*c.stacking, c.features) if c.feed_forward else Encoder(3*c.stacking, c.features, c.downsampling)
         self.action_networks = nn.ModuleList([
-            ActionNetwork(c.features, c.action_dims, c.n_actions) if c.action_network=='states' else PairActionNetwork(c.action_dims, c.n_actions)
+            ActionNetwork(c.features, c.action_dims, c.n_actions) if c.action_network=='states' else PairActionNetwork(c.action_dims, c.n_actions, shrink=c.action_shrink)
             for _ in range(c.ensemble)])
-        self.dynamics = (CompactDynamics if c.compact else Dynamics)(c.features, c.hidden, c.n_actions+c.action_dims, c.grid)
-        self.decoder = Decoder(c.hidden, stages=3 if c.downsampling==8 else 2, inherit=c.inherit, compact=c.compact)
+        inputs = c.n_actions+c.action_dims
+        if c.feed_forward: self.dynamics,self.decoder = FeedForwardDynamics(c.features, c.hidden, inputs),PixelDecoder(c.hidden)
+        else:
+            self.dynamics = (CompactDynamics if c.compact else Dynamics)(c.features, c.hidden, inputs, c.grid)
+            self.decoder = Decoder(c.hidden, stages=3 if c.downsampling==8 else 2, inherit=c.inherit, compact=c.compact)
         if c.action_network=='states': self.state_to_hidden = nn.Conv2d(c.features, c.hidden, 3, padding=1)
         self.register_buffer('centroids', torch.randn(c.n_actions, c.action_dims))
         self.temperature,self.context,self.noise,self.pretraining = c.temperatures[0],c.contexts[0],1.,False
@@ -136,6 +144,16 @@ def encode(self:Caddy,
 ) -> tuple: # States (batch, T, features, ., .) and attention (batch, T, 1, ., .)
     "E on every frame of the clip, as one batch"
     return tuple(o.unflatten(0, clip.shape[:2]) for o in self.encoder(clip.flatten(0,1)))
+
+
+@patch
+def stacked(self:Caddy,
+    clip:torch.Tensor, # Stacked frames, or the newest frames alone, in [-1, 1], (batch, T, 3*stacking or 3, height, width)
+) -> torch.Tensor: # (batch, T, 3*stacking, height, width)
+    "A clip as the model sees it; frames alone are stacked here"
+    if clip.ndim==5 and clip.shape[2]==3 and self.config.stacking>1: clip = stack_clip(clip, self.config.stacking)
+    self.check_clip(clip)
+    return clip
 
 
 @patch
@@ -158,12 +176,12 @@ def _act(self:Caddy, clip, states, attention, noise, member=0):
 @patch
 @torch.no_grad()
 def observe(self:Caddy,
-    clip:torch.Tensor, # (batch, T, 3*stacking, height, width) in [-1, 1]
+    clip:torch.Tensor, # (batch, T, 3*stacking or 3, height, width) in [-1, 1]
     noise:float=0.,    # Scale of the action network's sampling noise
     member:int=0,      # Which action network of the ensemble
 ) -> Observed: # T-1 transitions; `.logits.argmax(-1)` are the actions
     "Which actions happened in a clip"
-    self.check_clip(clip)
+    clip = self.stacked(clip)
     states = self.encode(clip) if self.config.action_network=='states' else (None,None)
     return self._act(clip, *states, noise, member)
 
@@ -258,12 +276,12 @@ def roll(self:Caddy,
 @patch
 @torch.no_grad()
 def imagine(self:Caddy,
-    clip:torch.Tensor,           # True stacked frames to begin with, (batch, context, 3*stacking, height, width)
+    clip:torch.Tensor,           # True frames to begin with, stacked or alone, (batch, context, 3*stacking or 3, height, width)
     actions:torch.Tensor,        # Indices (batch, n), or one-hot (batch, n, actions)
     variation:torch.Tensor=None, # (batch, n, d); zero if `None`
 ) -> torch.Tensor: # The n frames that follow the first one, (batch, n, 3, height, width)
     "The video that these actions make; the first `context` frames are true to it"
-    self.check_clip(clip)
+    clip = self.stacked(clip)
     flat = self.action_vector(actions.flatten(0,1), None if variation is None else variation.flatten(0,1))
     vectors,context = flat.unflatten(0, actions.shape[:2]),clip.shape[1]
     return self.roll(clip, self.encode(clip), vectors, context, last_state=False).images[0]
@@ -271,7 +289,7 @@ def imagine(self:Caddy,
 
 @patch
 def reconstruct(self:Caddy,
-    clip:torch.Tensor, # True stacked frames, (batch, T, 3*stacking, height, width) in [-1, 1]
+    clip:torch.Tensor, # True frames, stacked or alone, (batch, T, 3*stacking or 3, height, width) in [-1, 1]
     context:int=4,     # True frames given before free running
 ) -> tuple: # Frames (batch, T-1, 3, height, width) and actions (batch, T-1): the best ones, no variation, no noise
     "Infer a clip's actions and draw it again from them (section 4.1)"
@@ -282,7 +300,7 @@ def reconstruct(self:Caddy,
 # %% ../../nbs/25_model.caddy.ipynb #317b5164
 class TrainingPass(NamedTuple):
     "Everything the losses need from one pass over a clip of T frames"
-    images:tuple             # Drawn frames, full resolution first: 1..T-1, in pretraining 0..T-1
+    images:tuple             # Drawn frames, full resolution first: 1..T-1; in pretraining 0..T-1; without memory the last ones only
     true:Observed            # Actions seen in the true clip
     again:Observed           # Actions seen in the drawn one; `None` for presets that do not need it
     samples:torch.Tensor     # Chosen actions, (batch, T-1, actions)
@@ -370,6 +388,24 @@ def full_pass(self:Caddy,
 
 
 @patch
+def memoryless_pass(self:Caddy,
+    clip:torch.Tensor,  # True frames, stacked or alone, (batch, T, 3*stacking or 3, height, width) in [-1, 1]
+    context:int=None,   # True frames given; `self.context` if `None`; never more than T-1
+    best:bool=False,    # Draw from the best actions without variation
+) -> TrainingPass: # As a named tuple; of the frames that follow the context only
+    "See the last frames of the context and draw what follows, each frame from those drawn before"
+    c,context = self.config,self.context if context is None else context
+    if self.training and c.single_frame_share and torch.rand(1).item()<c.single_frame_share: context = int(torch.randint(1, c.stacking+1, (1,)))
+    first = min(context, clip.shape[1]-1)-1
+    seen = torch.cat([clip[:, max(first-age, 0), :3] for age in range(c.stacking)], dim=1)[:,None]
+    _,true,samples,v = self._observe_pairs(clip[:,first:])
+    if best: v = torch.zeros_like(v)
+    encoded = states,attention = self.encode(seen)
+    drawn = self.roll(seen, encoded, torch.cat([samples, v], dim=-1), context=1, last_state=False)
+    return TrainingPass(drawn.images, true, None, samples, v, states, drawn.states, attention, drawn.attention, drawn.hidden)
+
+
+@patch
 def pretraining_pass(self:Caddy,
     clip:torch.Tensor, # True stacked frames, (batch, T, 3*stacking, height, width) in [-1, 1]
     best:bool=False,   # Draw from the best actions without variation
@@ -400,9 +436,9 @@ def stack_clip(
 # %% ../../nbs/25_model.caddy.ipynb #1e64ee28
 @patch
 def forward(self:Caddy,
-    clip:torch.Tensor, # True stacked frames, (batch, T, 3*stacking, height, width) in [-1, 1]
+    clip:torch.Tensor, # True stacked frames, (batch, T, 3*stacking, height, width) in [-1, 1]; without memory also frames alone
 ) -> tuple: # A `TrainingPass` as a plain tuple
     "The pass that training needs now: `self.pretraining` chooses which"
-    self.check_clip(clip)
-    o = self.pretraining_pass(clip) if self.pretraining else self.full_pass(clip)
+    if not self.config.feed_forward: self.check_clip(clip)
+    o = self.memoryless_pass(clip) if self.config.feed_forward else self.pretraining_pass(clip) if self.pretraining else self.full_pass(clip)
     return tuple(tuple(x) if isinstance(x, Observed) else x for x in o)
