@@ -181,13 +181,15 @@ class _Played:
             seen = stack_newest(image, seen)
 
 # %% ../../nbs/70_export.onnx.ipynb #d1823304
+_exact = '/encoder/first','/encoder/layers/layers.0','/decoder/heads','/decoder/conv' # what sees the frame and what draws it
+
 def _quantize(graph, model, starts):
     "Convolutions in 8-bit integers, with scales from steps that the model plays"
     with tempfile.TemporaryDirectory() as temporary:
         before,ready,after = (str(Path(temporary)/f'{o}.onnx') for o in ('before', 'ready', 'after'))
         onnx.save(graph, before)
         quant_pre_process(before, ready, skip_symbolic_shape=True)
-        exact = [o.name for o in onnx.load(ready).graph.node if o.op_type=='Conv' and ('/heads' in o.name or '/encoder/first' in o.name)]
+        exact = [o.name for o in onnx.load(ready).graph.node if o.op_type=='Conv' and any(part in o.name for part in _exact)]
         quantization.quantize_static(ready, after, _Played(plain_model(model), starts), quant_format=quantization.QuantFormat.QDQ, op_types_to_quantize=['Conv'], nodes_to_exclude=exact,
                               per_channel=True, activation_type=quantization.QuantType.QUInt8, weight_type=quantization.QuantType.QInt8)
         return onnx.load(after)
