@@ -19,7 +19,7 @@ def save_model(
     model:Caddy,              # What to save
     path:str|Path,            # File to write, ending in `.safetensors`; replaced only when whole
     card:dict=None,           # Anything JSON can hold: names of the actions, data, recipe, quality
-    start_frames=None,        # Frames to begin play from, uint8 (n, height, width, 3); optional
+    start_frames=None,        # Frames to begin play from, uint8 (n, height, width, 3), or (n, stacking, height, width, 3), oldest first; optional
     training:tuple=None,      # What training needs to go on: tensors by name, and what JSON can hold; optional
 ) -> Path: # The file
     "Write weights, configuration, card and start frames into one safetensors file"
@@ -38,7 +38,7 @@ def save_model(
 def load_model(
     path:str|Path,  # A `.safetensors` file of ours, or a published `.pth.tar`
     device='cpu',   # Where to put it
-) -> Caddy: # In evaluation mode, with `.card` (a dict) and `.start_frames` (uint8 (n, height, width, 3) or `None`)
+) -> Caddy: # In evaluation mode, with `.card` (a dict) and `.start_frames` (as they were saved, or `None`)
     "Read a model that `save_model` wrote, or a published one"
     path = Path(path)
     if not path.is_file(): raise PvgError(f'there is no checkpoint {path}')

@@ -62,7 +62,8 @@ def held_movement(
     "Where the object is before and after an action was held"
     device,c = model.centroids.device,model.config
     first = np.stack([store.read(v, t, t+1)[0] for v,t in starts])
-    seen = resize_clip(frames_to_tensor(first), c.width, c.height).to(device)[:,None].repeat(1,1,c.stacking,1,1)
+    seen = np.stack([[store.read(v, o, o+1)[0] for o in np.maximum(t-np.arange(c.stacking), 0)] for v,t in starts]) # newest first
+    seen = resize_clip(frames_to_tensor(seen), c.width, c.height).flatten(1,2)[:,None].to(device)
     drawn = model.imagine(seen, torch.full((len(starts), steps), action, device=device))[:,-1]
     return detector(first), detector(tensor_to_frames(resize_clip(drawn.cpu(), store.width, store.height)))
 

@@ -97,12 +97,16 @@ def first_frames(
     store:VideoStore, # Where the videos are
     split:str,        # One of its splits
     n:int=8,          # How many, at most
-) -> torch.Tensor: # uint8 (n, height, width, 3)
+    stacking:int=1,   # Frames that a model sees at once
+    skip:int=0,       # Frames left out between two of these
+) -> torch.Tensor: # uint8 (n, height, width, 3); with stacking (n, stacking, height, width, 3), oldest first
     "Frames to begin play from, from the middle of videos spread over a split"
-    videos = store.indices(split)
+    span,step = (stacking-1)*(skip+1)+1,skip+1
+    videos = [i for i in store.indices(split) if store.videos[i].frames>=span]
     videos = videos[::max(1, len(videos)//n)][:n]
-    middles = [(i, store.videos[i].frames//2) for i in videos]
-    return torch.stack([torch.from_numpy(store.read(i, t, t+1)[0].copy()) for i,t in middles])
+    ends = [(i, max(store.videos[i].frames//2+1, span)) for i in videos]
+    frames = torch.stack([torch.from_numpy(store.read(i, end-span, end, step).copy()) for i,end in ends])
+    return frames[:,0] if stacking==1 else frames
 
 
 class SaveTraining(Callback):
@@ -118,7 +122,8 @@ class SaveTraining(Callback):
 
     def before_fit(self):
         if self.state: restore_training(self.learn, *self.state)
-        self.due,self.frames = 0.,first_frames(self.store, self.split).numpy() # the first step is saved at once
+        stacking,skip = self.model.config.stacking,self.dls.train.sampler.skip
+        self.due,self.frames = 0.,first_frames(self.store, self.split, stacking=stacking, skip=skip).numpy() # the first step is saved at once
 
     def after_batch(self):
         if time.monotonic()<self.due: return

@@ -35,13 +35,14 @@ def reconstruction_strip(
 @torch.no_grad()
 def action_fan(
     model:Caddy,       # In evaluation mode
-    clip:torch.Tensor, # Stacked frames in [-1, 1]; only the first frame of the first clip is used
+    clip:torch.Tensor, # Frames in [-1, 1], stacked or alone; only the beginning of the first clip is used
     steps:int=7,       # How long each action is held
 ): # A PIL image, one row for each action
     "What each action does when it is held, from one frame"
     k = model.config.n_actions
     actions = torch.arange(k, device=clip.device)[:,None].expand(-1,steps)
-    first = clip[:1,:1].expand(k, -1, -1, -1, -1)
+    clip = model.stacked(clip[:1, :model.config.stacking])
+    first = clip[:,-1:].expand(k, -1, -1, -1, -1)
     drawn = torch.cat([first[:,:,:3], model.imagine(first, actions)], dim=1)
     return film_strip([tensor_to_frames(o) for o in drawn], n=steps+1)
 
