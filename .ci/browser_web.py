@@ -236,6 +236,18 @@ def trouble(browser, folder, temporary):
     page.goto(address)
     assert 'switched off' in page.inner_text('main')
 
+def hostile(browser, folder, temporary):
+    "Names and title are shown as they are, and never obeyed"
+    bad = '<img src=x onerror="window.hacked = true">'
+    shutil.copytree(folder, temporary/'hostile')
+    facts = json.loads((folder/'game.json').read_text())
+    facts |= dict(title=bad, actions=[bad, *facts['actions'][1:]])
+    (temporary/'hostile'/'game.json').write_text(json.dumps(facts))
+    with Page(browser, serve(temporary/'hostile')) as p:
+        p.press('1')
+        text(p, facts)
+        assert p.text('done')==bad and not p.page.evaluate('window.hacked') and p.page.locator('img[onerror]').count()==0
+
 def places(browser, folder, temporary, expected):
     "Under a sub-path, and isolated with threads"
     (temporary/'site'/'deep').mkdir(parents=True)
@@ -283,6 +295,7 @@ def run(check, browser, folder, options):
         for f,more in ((pixels,[expected]), (undo,[expected]), (hold,[facts]), (keys,[facts]), (text,[facts]), (starts,[facts, expected]), (record,[facts, files]), (asks_nobody,[address])): check(f, p, *more)
     check(phone, browser, address)
     check(trouble, browser, place, files)
+    check(hostile, browser, place, files)
     check(places, browser, place, files, expected)
     if options.measure: check(speed, browser, address, 8)
     if options.soak: check(growth, browser, address, options.soak)

@@ -316,7 +316,8 @@ def read_start(
     import numpy as np
     if Path(start).is_dir():
         from pvg.data.store import VideoStore
-        return VideoStore(start).read(0, 0, config.stacking)
+        store,step = VideoStore(start),config.frame_skip+1
+        return store.read(0, 0, min(store.videos[0].frames, (config.stacking-1)*step+1), step)
     try: return np.array(Image.open(start).convert('RGB'))
     except (OSError, UnidentifiedImageError, Image.DecompressionBombError): raise PvgError(f'{start} is neither a store nor a picture') from None
 
@@ -352,10 +353,10 @@ def play_notebook(
     folder:str,     # Where recordings go
     start:str=None, # Store or picture to begin from
 ) -> dict: # A notebook's content
-    "A notebook that shows the panel, about 500 pixels high"
+    "A notebook that shows the panel, about 600 pixels high"
     code = ('from pvg.cli import start_session\nfrom pvg.play.panel import PlayPanel\n'
             f'session = start_session({checkpoint!r}, {start!r})\n'
-            f'PlayPanel(session, fps={fps!r}, scale=500/session.frame.shape[0], folder={folder!r})')
+            f'PlayPanel(session, fps={fps!r}, scale=600/session.frame.shape[0], folder={folder!r})')
     cell = dict(cell_type='code', id='panel', metadata={}, source=code, outputs=[], execution_count=None)
     return dict(cells=[cell], metadata=dict(kernelspec=dict(name='python3', display_name='python3', language='python')), nbformat=4, nbformat_minor=5)
 
@@ -394,7 +395,7 @@ def _prepare_page(private, checkpoint, fps, port, folder, start):
     full,token = (lambda o: o and str(Path(o).resolve())),secrets.token_urlsafe(24)
     content = play_notebook(checkpoint if checkpoint=='shipped' else full(checkpoint), fps, full(folder), full(start))
     (Path(private)/'play.ipynb').write_text(json.dumps(content))
-    settings = dict(Voila=dict(token=token, ip='127.0.0.1', log_level='ERROR'))
+    settings = dict(Voila=dict(token=token, ip='127.0.0.1', log_level='ERROR'), MappingKernelManager=dict(cull_idle_timeout=300, cull_interval=60)) # games nobody sees end
     if sys.platform!='win32': settings['KernelManager'] = dict(transport='ipc') # no port that others could connect to
     (Path(private)/'voila.json').write_text(json.dumps(settings))
     return f'http://127.0.0.1:{port}/?token={token}', [sys.executable, '-m', 'voila', 'play.ipynb', '--no-browser', f'--port={port}', '--Voila.port_retries=0']

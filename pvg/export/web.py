@@ -177,7 +177,7 @@ button:disabled {opacity: .5; cursor: default}
 :focus-visible {outline: 3px solid var(--accent); outline-offset: 2px}
 kbd {padding: 0 5px; margin-left: 2px; color: var(--quiet); border: 1px solid var(--line); border-radius: 4px; font: .75rem/1.4 system-ui, sans-serif}
 .pair {display: inline-flex; gap: 4px} .pair button {min-width: 40px}
-#starts button {padding: 3px; line-height: 0} #starts img {height: 64px; border-radius: 4px; image-rendering: pixelated}
+#starts button {padding: 3px; line-height: 0} #starts img {height: 60px; border-radius: 4px; image-rendering: pixelated}
 #recordings {margin: 0; padding: 0; list-style: none; font-size: .9rem} #recordings:empty {display: none} a {color: var(--accent)}
 .unseen {position: absolute; width: 1px; height: 1px; margin: -1px; overflow: hidden; clip-path: inset(50%); white-space: nowrap}
 @media (pointer: coarse), (max-width: 480px) {kbd {display: none} button {min-height: 44px} #actions button {min-height: 72px}}
@@ -559,7 +559,7 @@ _js_begin = r'''
 const zoom = {wish: Infinity};
 
 function fit() {
-  const beside = byId('side').offsetTop == byId('stage').offsetTop, height = (beside ? .75 : .5)*innerHeight;
+  const beside = byId('side').offsetTop == byId('stage').offsetTop, height = (beside ? .8 : .5)*innerHeight;
   const most = Math.max(1, Math.floor(Math.min(byId('stage').clientWidth/facts.width, height/facts.height))), size = Math.min(zoom.wish, most);
   picture.style.width = `min(100%, ${size*facts.width}px)`;
   [byId('smaller').disabled, byId('larger').disabled] = [size <= 1, size >= most];
