@@ -48,14 +48,31 @@ def discover(
     store:str,         # Store to look at, or a dataset in the published layout
     actions:str='3',   # How many actions to look for; 2..8 compares and recommends
     steps:int=400,     # Training steps of a round
+    out:str=None,      # Folder for the pictures and the numbers; results/discover-STORE if not given
+    skip:int=None,     # Frames left out between the two of a pair; from the measured motion if not given
     seed:int=0,        # Same seed, same actions
     device:str=None,   # cuda, mps or cpu; the best one there by itself
 ):
-    "Find the actions in a store's videos, and say what they do"
+    "Find the actions in a store's videos, say and show what they do"
+    from pathlib import Path
     videos,counts = open_videos(store),action_counts(actions)
-    from pvg.discover import discover, sweep_actions
-    if len(counts)>1: print(sweep_actions(videos, counts, steps, seed=seed, device=device))
-    else: print(discover(videos, counts[0], steps=steps, seed=seed, device=device))
+    from pvg.core import writable_folder
+    from pvg.discover import discover, pick_skip, sweep_actions
+    from pvg.watch import save_discovery
+    out = writable_folder(Path(out or f'results/{run_name(None, "discover", videos)}'))
+    size = _halved(videos)
+    if skip is None: skip = pick_skip(videos, size=size)
+    options = dict(steps=steps, size=size, skip=skip, seed=seed, device=device)
+    found = sweep_actions(videos, counts, **options) if len(counts)>1 else discover(videos, counts[0], **options)
+    print(found)
+    print(f'Pictures and numbers:  {save_discovery(found, videos, out, size, device)}')
+
+
+def _halved(store):
+    "The size at which frames are looked at: large ones halved until they are small, as multiples of 4; `None` for the store's own"
+    shrink = max(1, round((store.width*store.height/8000)**.5))
+    if shrink==1 and not (store.width%4 or store.height%4): return None
+    return tuple(max(16, round(o/shrink/4)*4) for o in (store.width, store.height))
 
 
 def action_counts(
@@ -175,7 +192,7 @@ def run_name(
 def train(
     store:str=None, # Store to learn from, or a dataset in the published layout; the one that --config names if not given
     out:str=None, # Checkpoint to write, NAME.safetensors; checkpoints/RUN/latest.safetensors if not given
-    preset:str=None,   # quick, or as published: breakout, bair, tennis; quick if neither this nor --config is given
+    preset:str=None,   # quick, swift, or as published: breakout, bair, tennis; quick if neither this nor --config is given
     config:str=None,   # A published YAML configuration
     run:str=None,      # Name of the run, which goes on by itself if it is there; made of preset and store if not given
     root:str='.',      # Folder that gets checkpoints/RUN and results/RUN

@@ -19,11 +19,11 @@ from .checkpoint import load_model, load_training
 from .core import PvgError, pick_device, seed_everything, writable_folder
 from .data.clips import clip_dataloaders
 from .data.store import VideoStore
-from .discover import discover
+from .discover import discover, pick_skip
 from .learner import playable_learner, preset_loss, use_actions
 from .model.caddy import Caddy, CaddyConfig, preset_config, presets
 from .runs import Run, SaveTraining, StopWhenAsked, only_one
-from .watch import Watch, WriteRow, tracker
+from .watch import ActionAlarm, Watch, WriteRow, action_portraits, tracker
 
 # %% ../nbs/45_recipe.ipynb #e1511537
 def training_config(
@@ -34,11 +34,19 @@ def training_config(
     "The configuration of a training, checked"
     overrides = {k: v for k,v in overrides.items() if v is not None}
     config = preset_config(preset)
-    size = dict(width=store.width, height=store.height) if config.action_network=='pairs' else {}
+    ours = config.action_network=='pairs'
+    size = dict(width=store.width, height=store.height) if ours else {}
     config = preset_config(config, **{**size, **overrides})
+    if ours and 'frame_skip' not in overrides: config = preset_config(config, frame_skip=pick_skip(store, store.splits[0] if 'train' not in store.splits else 'train', _looked_at(config, store)))
     if config.steps<1 or config.batch_size<1 or not 0<config.lr<float('inf'):
         raise PvgError(f'training needs at least 1 step, 1 clip and a learning rate above 0, not {config.steps}, {config.batch_size} and {config.lr}')
     return config
+
+
+def _looked_at(config, store):
+    "The size at which discovery looks; `None` for the store's own"
+    size = config.width//config.action_shrink, config.height//config.action_shrink
+    return None if size==(store.width, store.height) else size
 
 
 _architecture = 'width height n_actions action_dims stacking features hidden downsampling action_network ensemble inherit compact feed_forward'.split()
@@ -127,6 +135,7 @@ def train(
     valid_batches:int=1,   # Batches of each validation
     vgg=None,              # `VGGFeatures` or a file of VGG-19 weights; fetched if `None` where the preset needs it
     track:tuple=(),        # Trackers: 'tensorboard', 'wandb'
+    revive:bool=False,     # Put an action that dies in published training where the drawing is worst
     half_precision:bool=None, # Train in bfloat16; our own presets do where it pays if `None`
     cbs:tuple=(),          # More callbacks
     progress:bool=True,    # Show lines of progress
@@ -149,20 +158,27 @@ def train(
         ours,trackers = config.action_network=='pairs',[tracker(o, path.parent.name, results or path.parent) for o in track]
         half = half_precision_pays(device) and ours if half_precision is None else half_precision
         cbs = [SaveTraining(path, store, splits[-1], state=state), *trackers, *([ProgressLine()] if progress else []), *([HalfPrecision(device.type)] if half else []),
-               *([Watch(results), WriteRow(Path(results)/'log.csv', progress)] if results else []), *cbs]
+               *([] if ours else [ActionAlarm(revive=revive, progress=progress)]), *([Watch(results), WriteRow(Path(results)/'log.csv', progress)] if results else []), *cbs]
         learn = playable_learner(dls, config, model=model, vgg=vgg, cbs=cbs)
-        if model is None and ours: _discover(learn.model, store, splits[0], discovery_steps, seed, device, progress)
+        if model is None and ours: _discover(learn.model, store, splits[0], discovery_steps, seed, device, progress, results)
         return _fit(learn, config, state, seconds, begin, path, progress)
 
 # %% ../nbs/45_recipe.ipynb #562fe63b
-def _discover(model, store, split, steps, seed, device, progress):
+def _discover(model, store, split, steps, seed, device, progress, results):
     "Give a new model its actions"
     c = model.config
-    size = c.width//c.action_shrink, c.height//c.action_shrink
-    found = discover(store, c.n_actions, c.action_dims, steps=steps, split=split, skip=c.frame_skip, seed=seed, device=device, progress=progress,
-                     size=None if size==(store.width, store.height) else size)
+    size = _looked_at(c, store)
+    found = discover(store, c.n_actions, c.action_dims, steps=steps, split=split, skip=c.frame_skip, size=size, seed=seed, device=device, progress=progress)
     if progress: print(found, flush=True)
+    if results: _show_discovery(found, store, split, size, device, Path(results)/'images')
     use_actions(model, found)
+
+
+def _show_discovery(found, store, split, size, device, folder):
+    "The portraits of the actions, as a file"
+    pairs = clip_dataloaders(store, length=2, batch_size=32, skip=found.skip, size=size, splits=(split,split), valid_batches=1, device=device).train
+    try: action_portraits(found, pairs).savefig(folder/'discovery.png')
+    except OSError as e: print(f'the picture of the actions cannot be written ({e}); training goes on')
 
 
 def _fit(learn, config, state, seconds, begin, path, progress):

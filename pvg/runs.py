@@ -144,7 +144,8 @@ def save(self:SaveTraining,
     if not all(o.isfinite().all() for o in self.model.parameters()):
         raise PvgError(f'training diverged before step {self.learn.training_schedule.step}: {self.path} keeps the last good state; resume with a lower learning rate')
     state = training_state(self.learn)
-    card = dict(done=min(1., done), steps=state[1]['step'], fps=self.store.fps, trained_on=self.store.metadata)
+    fps = self.store.fps/(self.dls.train.sampler.skip+1)
+    card = dict(done=min(1., done), steps=state[1]['step'], fps=fps, trained_on=self.store.metadata)
     self.model.card,self.model.start_frames = self.model.card | card,self.frames
     save_model(self.model, self.path, self.model.card, self.frames, state)
 

@@ -91,20 +91,11 @@ class _Span:
     def __getitem__(self, i): return self.reel[self.first+i]
 
 # %% ../../nbs/61_play.session.ipynb #efd30e95
-def _shipped():
-    "The checkpoint in the package"
-    from pvg import checkpoint
-    path = getattr(checkpoint, 'shipped_path', lambda: None)()
-    if path is None or not path.is_file(): raise PvgError('this installation of pvg brings no model: name a checkpoint')
-    return path
-
-
 def open_model(
     source:Caddy|str|Path, # A model, the path of a checkpoint, or 'shipped' for the one in the package
 ) -> Caddy: # In evaluation mode
     "A model to play"
-    if isinstance(source, Caddy): return source.eval()
-    return load_model(_shipped() if str(source)=='shipped' else source)
+    return source.eval() if isinstance(source, Caddy) else load_model(source)
 
 
 def action_names(
