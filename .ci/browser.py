@@ -1,6 +1,6 @@
 """A real browser plays: `python .ci/browser.py` presses keys in JupyterLab, on the page of `pvg play`, and on an exported page.
 
-    python .ci/browser.py [panel|web ...] [--preset quick] [--checkpoint FILE] [--only WORD ...] [--measure] [--soak STEPS] [--shots FOLDER]
+    python .ci/browser.py [panel|web ...] [--preset swift] [--checkpoint FILE] [--only WORD ...] [--measure] [--soak STEPS] [--shots FOLDER]
 
 Prints one line for each check and `N passed, M failed`. What --measure reads is printed, not asserted.
 """
@@ -44,6 +44,16 @@ def resident(pid):
     "Megabytes of memory that a process has"
     return next(int(o.split()[1])/1e3 for o in Path(f'/proc/{pid}/status').read_text().splitlines() if o.startswith('VmRSS'))
 
+def cpu(pids):
+    "Seconds of processor time that these processes have used"
+    ticks = lambda pid: sum(map(int, Path(f'/proc/{pid}/stat').read_text().rsplit(')', 1)[1].split()[11:13]))
+    return sum(ticks(o) for o in pids if Path(f'/proc/{o}').exists())/os.sysconf('SC_CLK_TCK')
+
+def browser_pids():
+    "The processes of the browser that this process started"
+    import psutil
+    return [o.pid for o in psutil.Process().children(recursive=True) if 'chromium' in o.name()]
+
 def write_models(folder, preset):
     "An untrained model of the right architecture and size with real start frames, and another to play beside it"
     import torch
@@ -62,7 +72,7 @@ def write_models(folder, preset):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('what', nargs='*', choices=['panel','web',[]], help='which of the two; both if not given')
-    parser.add_argument('--preset', default='quick', help='architecture of the untrained model that is played')
+    parser.add_argument('--preset', default='swift', help='architecture of the untrained model that is played')
     parser.add_argument('--checkpoint', type=Path, help='a trained model to play instead, 160x208 with actions still, right, left')
     parser.add_argument('--chromium', default=shutil.which('chromium') or '/usr/bin/chromium')
     parser.add_argument('--tarball', type=Path, help='a local onnxruntime-web package; npm fetches it if not given')

@@ -1,7 +1,7 @@
 """An exported page in a real browser: keys, fingers, pixels, memory and what is said when it cannot work. Run by browser.py."""
 import base64, functools, http.server, json, shutil, threading, time
 from pathlib import Path
-from browser import FLAGS, resident, until
+from browser import browser_pids, cpu, resident, until
 
 READY = 'document.body.dataset.ready == "yes"'
 PIXELS = '''() => { const c = document.querySelector("canvas"), d = c.getContext("2d").getImageData(0, 0, c.width, c.height).data;
@@ -177,12 +177,13 @@ def speed(browser, address, seconds):
     "Steps a second while a key is held, as fast as they come"
     with Page(browser, f'{address}?fps=120&backend=wasm') as p:
         p.page.keyboard.down('1'); time.sleep(2)
-        n,start = p.step(),time.perf_counter()
+        n,start,before = p.step(),time.perf_counter(),cpu(browser_pids())
         time.sleep(seconds)
-        rate = (p.step()-n)/(time.perf_counter()-start)
+        n = p.step()-n
+        rate,cost = n/(time.perf_counter()-start),1000*(cpu(browser_pids())-before)/n
         delay = p.text('delay')
         p.page.keyboard.up('1')
-        return f'{rate:.1f} FPS, step {delay}; first picture {p.first:.2f} s, ready {p.ready:.2f} s'
+        return f'{rate:.1f} FPS, step {delay}, {cost:.1f} ms of processor time a step; first picture {p.first:.2f} s, ready {p.ready:.2f} s'
 
 def growth(browser, address, steps):
     "Memory of the page's process, its worker included, after a fifth and after all of the steps"
