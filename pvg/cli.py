@@ -421,7 +421,7 @@ def _prepare_page(private, checkpoint, fps, port, folder, start):
 def serve_panel(
     checkpoint:str, # File of the model, or 'shipped'
     fps:float,      # Frames a second when a key is held; the checkpoint's own if `None`
-    port:int,       # Port on 127.0.0.1
+    port:int,       # Port on 127.0.0.1; the first free one from 8866 on if `None`
     folder:str,     # Where recordings go
     start:str=None, # Store or picture to begin from
     browser:bool=True, # Open the page in a browser, if there is one
@@ -429,6 +429,7 @@ def serve_panel(
     "Serve the panel until interrupted"
     import importlib.util, signal, subprocess, tempfile, webbrowser
     if importlib.util.find_spec('voila') is None: raise PvgError('the page needs Voila: pip install voila; or play with --headless SCRIPT')
+    port = free_port(port)
     with tempfile.TemporaryDirectory() as private:
         address,command = _prepare_page(private, checkpoint, fps, port, folder, start)
         process = subprocess.Popen(command, cwd=private)
@@ -462,7 +463,7 @@ def play(
     if fps is not None and not 0<fps<=1000: raise PvgError(f'--fps is above 0 and at most 1000, not {fps}')
     if port is not None and not 1<=port<=65535: raise PvgError(f'--port goes from 1 to 65535, not {port}')
     session = start_session(checkpoint, start)
-    if headless is None: serve_panel(checkpoint, fps, free_port(port), out, start, not no_browser)
+    if headless is None: serve_panel(checkpoint, fps, port, out, start, not no_browser)
     else: print(play_script(session, read_script(headless), out, fps))
 
 
