@@ -22,10 +22,10 @@ def _both(width, height):
 
 
 def record(
-    world:str, # 'breakout' or 'square'
+    world:str, # breakout, pong, freeway, arm or square
     out:str,   # Store to write
     frames:int=50_000, # Frames to record
-    frame_skip:int=2,  # Game frames between two recorded ones (breakout)
+    frame_skip:int=None, # Game frames for each recorded one; 4 in freeway and else 2 by itself
     serves:bool=False, # Go on after a lost ball (breakout)
     seed:int=0,        # Same seed, same video
     width:int=None,    # Also write OUT-WIDTHxHEIGHT at this width in pixels
@@ -33,9 +33,12 @@ def record(
 ):
     "Record a world whose actions are known"
     out = out.rstrip('/') or out
+    from pvg.data.scenes import record_arm, record_atari
     from pvg.data.worlds import record_breakout, record_square
     from pvg.demo import resized_store
-    worlds,size = dict(breakout=lambda: record_breakout(out, frames=frames, frame_skip=frame_skip, serves=serves, seed=seed),
+    atari = lambda: record_atari(out, world, frames, frame_skip, seed=seed)
+    worlds,size = dict(breakout=lambda: record_breakout(out, frames=frames, frame_skip=2 if frame_skip is None else frame_skip, serves=serves, seed=seed),
+                       pong=atari, freeway=atari, arm=lambda: record_arm(out, frames, seed=seed),
                        square=lambda: record_square(out, videos=max(1, frames//32), frames=32, seed=seed)), _both(width, height)
     if frames<1: raise PvgError(f'record at least 1 frame, not {frames}')
     if world not in worlds: raise PvgError(f'there is no world {world!r}: choose one of {", ".join(worlds)}')
@@ -273,6 +276,8 @@ def reconstruct(
     stride:int=1,        # Frames from one window's begin to the next
     most:int=None,       # At most so many clips
     published:str=None,  # Also write a folder in the published format, here
+    batch:int=None,      # Clips drawn at once; the configuration's if not given
+    noise:float=0.,      # Scale of the action network's noise; published: 1
     seed:int=0,          # Of noise
     device:str=None,     # cuda, mps or cpu; the best one there by itself
     overwrite:bool=False,# Replace what is there
@@ -281,7 +286,7 @@ def reconstruct(
     from pvg.checkpoint import load_model
     from pvg.core import pick_device
     from pvg.reconstruct import reconstruct_split
-    drawn = reconstruct_split(load_model(checkpoint), open_videos(store), out, split, length, context, stride, most, seed=seed, device=pick_device(device), published=published, overwrite=overwrite)
+    drawn = reconstruct_split(load_model(checkpoint), open_videos(store), out, split, length, context, stride, most, batch, noise, seed, pick_device(device), published, overwrite)
     print(f'{out}: {len(drawn)} clips')
 
 # %% ../nbs/80_cli.ipynb #bdea6fe3
@@ -298,7 +303,12 @@ def evaluate(
     context:int=4,       # True frames given before free running
     stride:int=1,        # Frames from one window's begin to the next; 1 as published
     most:int=None,       # At most so many clips
+    skip:int=0,          # Frames left out between two of a true clip, for --generated clips that do not say
+    weights:tuple=(), # Local files of weights, each METRIC=FILE: lpips_vgg, lpips_alex, vgg_cosine, fid, fvd, tennis
     no_fetch:bool=False, # Do not fetch networks: what needs them is not measured
+    lost_distance:float=None, # Pixels away at which the object counts as lost; only missing ones if not given
+    batch:int=None,      # Clips drawn at once; the configuration's if not given
+    noise:float=0.,      # Scale of the action network's noise; published: 1
     seed:int=0,          # Of noise, random actions and intervals
     device:str=None,     # cuda, mps or cpu; the best one there by itself
 ):
@@ -306,9 +316,10 @@ def evaluate(
     from pvg.report import evaluate_run
     if generated and store is None: checkpoint,store = None,checkpoint
     if store is None: raise PvgError('name a checkpoint and a store: pvg evaluate CHECKPOINT STORE')
+    if wrong := [o for o in weights if '=' not in o]: raise PvgError(f'{wrong[0]!r} does not say what it is for: write METRIC=FILE, such as lpips_vgg={wrong[0]}')
     found = evaluate_run(checkpoint, open_videos(store), out, split, against, generated, metrics.split(',') if metrics else None, detector, length, context, stride, most,
-                         fetch=not no_fetch, seed=seed, device=device)
-    print(found.summary())
+                         skip, dict(o.split('=',1) for o in weights), not no_fetch, lost_distance, batch, noise, seed, device)
+    print(f'{found.summary()}\n{found.page}')
 
 # %% ../nbs/80_cli.ipynb #bd930f24
 def read_script(
@@ -524,7 +535,7 @@ def usage(): # Text
                       *[f'  {name:10} {first(f)}' for name,f in commands.items()], '', 'pvg COMMAND --help says more.'])
 
 
-_many = dict(size=(int,2), crop=(int,4), split=(float,3), sources=(str,'+'), against=(str,'*')) # parameters that take several values
+_many = dict(size=(int,2), crop=(int,4), split=(float,3), sources=(str,'+'), against=(str,'*'), weights=(str,'*')) # parameters that take several values
 _places = dict(train=('store','out'), evaluate=('checkpoint','store'), play=('checkpoint',)) # positional, although they may be left out
 
 

@@ -7,7 +7,7 @@ __all__ = ['headlines', 'chosen_metrics', 'usual_detector', 'chosen_detector', '
            'protocol_facts', 'Evaluation', 'short_number', 'evaluate', 'paired_difference', 'compare']
 
 # %% ../nbs/54_evaluate.ipynb #29c8c481
-import math, platform, tempfile
+import hashlib, json, math, platform, tempfile, time
 import numpy as np
 import torch
 from dataclasses import dataclass
@@ -17,8 +17,8 @@ from fastcore.basics import patch
 from . import __version__
 from .core import PvgError, frames_to_tensor, write_atomic
 from .data.store import VideoStore
-from .metrics.action import ActionMeter, TennisDetector, controllability, detect, get_detector, motion_track, object_errors
-from .metrics.frame import FrameMeter, Measures, frame_metrics, network_metrics, pixel_metrics
+from .metrics.action import ActionMeter, TennisDetector, controllability, detect, detectors, get_detector, motion_track, object_errors
+from .metrics.frame import FrameMeter, Measures, frame_metrics, meter_state, network_metrics, pixel_metrics, restore_meter
 from .metrics.video import I3DFeatures, InceptionFeatures, VideoMeter
 from .model.caddy import Caddy, stack_clip
 from .reconstruct import DrawnClips, TrueClips, cut_to_bytes, dataset_facts, reconstruct_split
@@ -171,12 +171,13 @@ def protocol_facts(
     "How the numbers were measured"
     facts = drawn.facts
     weights = {k: getattr(v, 'weights', None) for k,v in metrics.items() if callable(v)}
+    ours = {**pixel_metrics, **network_metrics, **_video_steps, **(dict(detector=None) if detector in detectors else {})}
     return dict(protocol=1, dataset=dataset_facts(store, split), model=facts.get('model', 'drawn elsewhere'),
         clips=dict(number=len(true), length=true.length, skip=true.step-1, stacking=facts.get('stacking'), stride=facts.get('stride', 1), most=facts.get('most'), width=true.size[0], height=true.size[1],
                    resized=true.size!=(store.width,store.height)),
         context=context, action_noise=facts.get('noise'), first_frame='true; counted, and left out in numbers that end in /without_first; those that end in /without_context begin after frame '+str(context),
         pixels='both sides from 8 bits; true clips rounded after resizing, drawn ones truncated', detector=detector,
-        metrics={k: weights[k] or ('computed' if k in {**pixel_metrics, **network_metrics, **_video_steps} else 'your own') for k in weights},
+        metrics={k: weights[k] or ('computed' if k in ours else 'your own') for k in weights},
         device=_device_name(device), versions=_versions(), **more)
 
 # %% ../nbs/54_evaluate.ipynb #c28a998b
@@ -184,8 +185,9 @@ headlines = { # Label, and whether more (+1) or less (-1) is better
     'mse/avg':('MSE',-1), 'psnr/avg':('PSNR, dB',1), 'ssim/avg':('SSIM',1), 'motion_masked_mse/avg':('MSE where it moves',-1), 'lpips_vgg/avg':('LPIPS (VGG)',-1),
     'lpips_alex/avg':('LPIPS (Alex)',-1), 'vgg_cosine/avg':('VGG cosine',1), 'fid':('FID',-1), 'fvd':('FVD',-1),
     'delta_mse':('Delta-MSE, %',-1), 'delta_acc':('Delta-Acc, %',1), 'delta_acc/cross_validated':('Delta-Acc, cross-validated, %',1), 'delta_acc/chance':('  always the commonest action, %',0),
-    'add':('ADD, pixels',-1), 'mdr':('MDR, %',-1), 'frames_until_lost':('Frames until the object is lost',1),
+    'add':('ADD, pixels',-1), 'add/still':('  always standing still',0), 'add/replay':('  as many mean movements, replayed',0), 'mdr':('MDR, %',-1), 'frames_until_lost':('Frames until the object is lost',1),
     'agreement/purity':('Purity of the actions, %',1), 'agreement/matched':('Matched actions, %',1), 'agreement/chance':('  the commonest true action, %',0),
+    'direction/purity':('Purity against directions of movement, %',1), 'direction/chance':('  the commonest direction, %',0),
     'controllability':('Controllability',1), 'controllability/low':('  lower end of its 95 % interval',0), 'controllability/high':('  upper end',0), 'controllability/random':('  with random actions',0),
     'delta_psnr/avg':('Delta PSNR, dB',1), 'delta_psnr/4':('  at frame 4',1)}
 
@@ -204,6 +206,7 @@ class Evaluation:
     action_names:list=None # Of the model's actions
     true_names:list=None   # Of the known ones
     scratch:object=None    # Keeps temporary files alive
+    page:Path=None         # Its report, once written
 
     def __getitem__(self, name): return self.measures[name]
     def __repr__(self): return f'{self.name}: {len(self.true)} clips of {self.true.length} frames\n{self.summary()}'
@@ -252,27 +255,58 @@ def _repr_markdown_(self:Evaluation):
     left = [f'- {o}' for o in self.reasons()]
     return '\n'.join([f'{len(self.true)} clips of {self.true.length} frames', '', '| | |', '|---|---|', *rows, '', *left])
 
+# %% ../nbs/54_evaluate.ipynb #5041e103
+class _Unkept:
+    "Nothing is put aside"
+    def resume(self, *meters): return 0
+    def save(self, n, *meters): pass
+    def done(self): pass
+
+
+class _Kept(_Unkept):
+    "What meters have counted, in a file, now and then"
+    def __init__(self, path, facts, every):
+        self.path,self.every,self.last = Path(path),every,time.monotonic()
+        self.key = hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()
+
+    def resume(self, *meters):
+        try: found = torch.load(self.path, map_location='cpu', weights_only=True)
+        except Exception: return 0 # None, or half of one: measured from the beginning
+        if found.get('key')!=self.key: return 0
+        for meter,state in zip(meters, found['meters']): restore_meter(meter, state)
+        return found['clips']
+
+    def save(self, n, *meters):
+        if time.monotonic()-self.last<self.every: return
+        state = dict(key=self.key, clips=n, meters=[meter_state(o) for o in meters])
+        write_atomic(self.path, lambda f: torch.save(state, f))
+        self.last = time.monotonic()
+
+    def done(self): self.path.unlink(missing_ok=True)
+
 # %% ../nbs/54_evaluate.ipynb #b5f3e7fb
-def _measure_clips(model, store, true, drawn, frame, video, action, states, random_clips, seed, progress):
-    "Show every pair of clips to the meters"
+def _measure_clips(model, store, true, drawn, frame, video, action, states, random_clips, seed, progress, kept=_Unkept()):
+    "Show every pair of clips to the meters, those that were counted before an interruption excepted"
     from tqdm.auto import tqdm
+    begin = kept.resume(frame, video, action)
     known = 'action' in store.columns and true.step==1 and store.column('action').ndim==1
     shuffled = set(np.linspace(0, len(true)-1, min(random_clips,len(true))).round().astype(int).tolist()) if model is not None else set()
-    for i in tqdm(range(len(true)), desc='measuring', unit='clip', disable=not progress, leave=False):
+    for i in tqdm(range(begin, len(true)), desc='measuring', unit='clip', initial=begin, total=len(true), disable=not progress, leave=False):
         t,d,seen = true[i],drawn[i],drawn.actions(i)
         frame.update(t, d); video.update(t, d)
         done = true.labels(i,'action')[:-1] if known and seen is not None else None
         if done is not None and not (np.isfinite(done).all() and (done>=0).all() and (done==np.round(done)).all()): done = None
         random = draw_at_random(model, t, action.context, (seed,i)) if i in shuffled else None
         action.update(t, np.zeros(len(t)-1, int) if seen is None else seen, d, random, true.labels(i,'state') if states else None, done)
+        kept.save(i+1, frame, video, action)
 
 
 def _action_measures(action, drawn, true):
     "What the meter of actions says, and no more than can be known"
     out = action.result()
     if any(drawn.actions(i) is None for i in range(len(drawn))):
-        for k in [k for k in out if k.startswith(('delta_mse','delta_variance','delta_acc','delta/'))]: del out[k]; out.reasons.pop(k, None); out.notes.pop(k, None)
-        out.lack('the drawn clips do not say which actions were seen', 'delta_mse', 'delta_acc')
+        for k in [k for k in out if k.startswith(('delta_mse','delta_variance','delta_acc','delta/','direction/'))]: del out[k]; out.reasons.pop(k, None); out.notes.pop(k, None)
+        out.lack('the drawn clips do not say which actions were seen', 'delta_mse', 'delta_acc', 'direction/purity')
     if true.step>1 and not action.known and 'action' in true.store.columns:
         out.lack(f'each transition of a clip with skip {true.step-1} has several true actions', 'agreement/purity', 'agreement/matched')
     return out
@@ -314,6 +348,7 @@ def evaluate(
     noise:float=0.,      # Scale of the action network's noise
     seed:int=0,          # Of noise, random actions, machines and intervals
     device=None,         # Where to compute; where the model is if `None`
+    save_every:float=60.,# Seconds after which what was counted is put aside in `folder`, so that measuring goes on after an interruption
     progress:bool=True,  # Show bars
 ) -> Evaluation: # Numbers, reasons, protocol
     "Draw a split again and measure everything"
@@ -326,14 +361,18 @@ def evaluate(
     metrics,video_steps = _possible(*chosen_metrics(metrics, weights, fetch, device), true[0], drawn[0], device)
     n = model.config.n_actions if model is not None else drawn.facts.get('n_actions') or _highest(drawn)+1
     frame,video,action = FrameMeter(metrics, context, device),VideoMeter(video_steps),ActionMeter(n, function, context, lost_distance)
-    _measure_clips(model, store, true, drawn, frame, video, action, finder=='bair', random_clips, seed, progress)
+    protocol = protocol_facts(store, split, true, drawn, context, finder, {**metrics, **video_steps, 'detector':function}, device, lost_distance=lost_distance,
+                              seed=seed,
+                              **(dict(held=dict(starts=starts, steps=steps), random_clips=random_clips) if model is not None else {}))
+    own = callable(detector) or 'your own' in protocol['metrics'].values()
+    kept = _Unkept() if folder is None or own else _Kept(Path(folder)/'.measuring', [protocol, drawn.store.manifest['seal'], true.places, n], save_every)
+    _measure_clips(model, store, true, drawn, frame, video, action, finder=='bair', random_clips, seed, progress, kept)
     measures = Measures().join(frame.result()).join(video.result()).join(_action_measures(action, drawn, true))
     if model is None: measures.lack('only a model can be played, and these are drawn clips', 'controllability')
     else: measures.join(controllability(held_positions(model, true, function or motion_track, starts, steps, progress), seed=seed))
     if remark: measures.notes['detector'] = remark
     if drawn.column=='action': measures.notes['actions'] = 'taken from the column action of the drawn clips, which have no inferred_action'
-    protocol = protocol_facts(store, split, true, drawn, context, finder, {**metrics, **video_steps, 'detector':function}, device, lost_distance=lost_distance,
-                              held=dict(starts=starts, steps=steps), random_clips=random_clips if model is not None else 0, seed=seed)
+    kept.done()
     return Evaluation(name, measures, protocol, _by_clip(frame, action, context), true, drawn, frame, action, (getattr(model, 'card', None) or {}).get('actions'),
                       store.metadata.get('actions'), scratch)
 

@@ -204,7 +204,8 @@ def write_report(
     evaluation.save_data(folder/'data.yml')
     evaluation.save_clips(folder/'clips.csv')
     write_atomic(folder/'report.md', markdown_page(blocks))
-    return write_atomic(folder/'report.html', html_page(blocks, pictures))
+    evaluation.page = write_atomic(folder/'report.html', html_page(blocks, pictures))
+    return evaluation.page
 
 # %% ../nbs/55_report.ipynb #96a80f67
 def _folder_name(name):

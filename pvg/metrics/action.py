@@ -5,8 +5,9 @@
 # %% auto #0
 __all__ = ['detectors', 'breakout_paddle', 'tennis_player', 'detect_players', 'person_network', 'TennisDetector', 'frame_motion',
            'motion_track', 'get_detector', 'detect', 'movements', 'delta_mse', 'delta_statistics', 'delta_accuracy',
-           'plot_deltas', 'action_agreement', 'plot_confusion', 'object_errors', 'frames_until_lost', 'controllability',
-           'delta_psnr', 'ActionMeter']
+           'plot_deltas', 'action_agreement', 'plot_confusion', 'direction_agreement', 'object_errors', 'still_error',
+           'mean_movements', 'centroid_replay_error', 'frames_until_lost', 'controllability', 'delta_psnr',
+           'ActionMeter']
 
 # %% ../../nbs/52_metrics.action.ipynb #9f069294
 import warnings
@@ -379,6 +380,22 @@ def plot_confusion(
     ax.set(xlabel='true', ylabel='found')
     return figure
 
+# %% ../../nbs/52_metrics.action.ipynb #12c2b36a
+def direction_agreement(
+    delta,               # Movements, (n, coordinates); at most two
+    actions,             # Action the model saw in each, (n,), from 0
+    n_actions:int=None,  # How many the model has; the largest seen if `None`
+    still:float=.5,      # Movements not beyond this are none, pixels, in each coordinate
+) -> Measures: # `direction/purity`, `/matched` and `/chance` in percent
+    "How far found actions and directions of movement are the same up to their names"
+    delta,actions,n = _checked(delta, actions, n_actions)
+    names = ('direction/purity','direction/matched','direction/chance')
+    if not len(delta): return Measures().lack('the object was never found in two frames in a row', *names)
+    if delta.shape[1]>2: return Measures().lack(f'a movement of {delta.shape[1]} coordinates has no direction on the screen', *names)
+    signs = (np.sign(delta)*(np.abs(delta)>still)).astype(int)+1
+    found = action_agreement(actions, signs@3**np.arange(delta.shape[1]), n)
+    return Measures(zip(names, (found[f'agreement/{o}'] for o in ('purity','matched','chance'))))
+
 # %% ../../nbs/52_metrics.action.ipynb #07a67c2c
 def _paired(true, drawn):
     "Positions (time, coordinates) of both sides, clip by clip"
@@ -403,6 +420,70 @@ def object_errors(
         if there.any(): out[f'mdr{part}'] = 100*(there & ~drawn_there).sum().item()/there.sum().item()
         else: out.lack('the object is found in no true frame', f'mdr{part}')
     return out
+
+# %% ../../nbs/52_metrics.action.ipynb #3daa3ffe
+def _filled(positions):
+    "Positions with gaps bridged by straight lines, (time, coordinates), or `None` where the object is never found"
+    there,time = np.isfinite(positions).all(axis=1),np.arange(len(positions))
+    return np.stack([np.interp(time, time[there], o[there]) for o in positions.T], axis=1) if there.any() else None
+
+
+def _moved_on(places, moves, context, limits):
+    "Where movements lead: from the true place up to frame `context`, then from where they led, (time, coordinates)"
+    out = places.copy()
+    for t in range(1, len(out)): out[t] = ((places if t<=context else out)[t-1]+moves[t-1]).clip(*limits)
+    return out
+
+
+def _reference_error(true, moves, context, limits, name):
+    "`add` of clips that are moved on; `moves` gives movements for places"
+    true = _paired(true, true)
+    places = [_filled(o) for o,_ in true]
+    drawn = [o*np.nan if p is None else _moved_on(p, moves(p), context, limits) for (o,_),p in zip(true, places)]
+    found,out = object_errors([o for o,_ in true], drawn, context),Measures()
+    for part in ('', '/without_first', '/without_context'):
+        if f'add{part}' in found.reasons: out.lack('the object is found in no true frame', f'add/{name}{part}')
+        else: out[f'add/{name}{part}'] = found[f'add{part}']
+    return out
+
+# %% ../../nbs/52_metrics.action.ipynb #aa2c1d69
+def still_error(
+    true,          # Positions in each true clip, as for `object_errors`
+    context:int=4, # True frames that are given
+) -> Measures: # `add/still` in pixels, also `/without_first` and `/without_context`
+    "ADD of an object that always stands still"
+    return _reference_error(true, lambda places: np.zeros_like(places), context, (-np.inf,np.inf), 'still')
+
+
+def mean_movements(
+    true,       # Positions in each true clip, as for `object_errors`
+    k:int,      # How many clusters; fewer where there are fewer different movements
+    seed:int=0, # Of k-means
+) -> np.ndarray: # (clusters, coordinates), no row where nothing ever moves from frame to frame
+    "Centres of the true movements by k-means"
+    from sklearn.cluster import KMeans
+    if k<1: raise PvgError(f'movements fall into at least one cluster, not {k}')
+    delta = [movements(o, np.zeros(len(o)-1, int))[0] for o,_ in _paired(true, true)]
+    delta = np.concatenate(delta) if delta else np.zeros((0,1))
+    k = min(k, len(np.unique(delta, axis=0)))
+    return KMeans(k, n_init=10, random_state=seed).fit(delta).cluster_centers_ if k else delta
+
+
+def centroid_replay_error(
+    true,          # Positions in each true clip, as for `object_errors`
+    k:int,         # How many movements, as many as the model has actions
+    context:int=4, # True frames that are given; 1 begins at the true first place and goes on alone
+    limits=None,   # Lowest and highest position, a number or one for each coordinate; where the object is ever found if `None`
+    seed:int=0,    # Of k-means
+) -> Measures: # `add/replay` in pixels, also `/without_first` and `/without_context`
+    "ADD of an object whose every movement is replaced by the mean of its cluster"
+    centres = mean_movements(true, k, seed)
+    places = [p for o,_ in _paired(true, true) if (p := _filled(o)) is not None]
+    if limits is None and places: limits = np.concatenate(places).min(axis=0),np.concatenate(places).max(axis=0)
+    def moves(places):
+        delta = np.diff(places, axis=0)
+        return centres[np.linalg.norm(delta[:,None]-centres, axis=-1).argmin(axis=1)] if len(centres) else delta
+    return _reference_error(true, moves, context, limits, 'replay')
 
 # %% ../../nbs/52_metrics.action.ipynb #4d70c970
 def frames_until_lost(
@@ -468,12 +549,14 @@ def delta_psnr(
     random, # Drawn from the same given frames with random actions, same shape
 ) -> np.ndarray: # (time,), decibels; 0 in given frames
     "How much worse random actions draw the clip"
+    if not np.shape(true)==np.shape(drawn)==np.shape(random): raise PvgError(f'three clips of one size are compared, not {np.shape(true)}, {np.shape(drawn)} and {np.shape(random)}')
     true,drawn,random = (unit_frames(o) for o in (true,drawn,random))
     return (psnr(true, drawn)-psnr(true, random)).double().numpy()
 
 # %% ../../nbs/52_metrics.action.ipynb #e57b415c
 class ActionMeter:
     "Action metrics over many clips"
+    counted = 'delta','actions','clips','dropped','true','drawn','known','drop','n'
     def __init__(self,
         n_actions:int,          # How many actions the model has
         detector=None,          # 'breakout', 'tennis', 'motion', or a function from frames to positions; `None` when positions are given
@@ -518,9 +601,12 @@ def result(self:ActionMeter) -> Measures: # Every number of this page for which 
     delta,actions,clips = self.pooled()
     out = delta_mse(delta, actions).join(delta_accuracy(delta, actions, self.n_actions, clips)).join(delta_statistics(delta, actions, self.n_actions))
     out['delta/pairs'],out['delta/dropped'] = len(delta),self.dropped
+    out.join(direction_agreement(delta, actions, self.n_actions))
     if self.known: out.join(action_agreement(*(np.concatenate(o) for o in zip(*self.known)), n_found=self.n_actions))
     else: out.lack('the true actions are not known', 'agreement/purity', 'agreement/matched')
-    if self.drawn: out.join(object_errors(self.true, self.drawn, self.context)).join(frames_until_lost(self.true, self.drawn, self.lost_distance))
+    if self.drawn:
+        out.join(object_errors(self.true, self.drawn, self.context)).join(still_error(self.true, self.context))
+        out.join(centroid_replay_error(self.true, self.n_actions, self.context)).join(frames_until_lost(self.true, self.drawn, self.lost_distance))
     else:
         nowhere = {None:'there is no detector to find the object in drawn frames', motion_track:'motion alone does not say where an object is'}
         out.lack(nowhere.get(self.detector, 'there are no drawn clips'), 'add', 'mdr', 'frames_until_lost')

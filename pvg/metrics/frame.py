@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['pixel_metrics', 'network_metrics', 'Measures', 'unit_frames', 'mse', 'psnr', 'motion_masked_mse', 'ssim', 'file_hash',
            'read_tensors', 'published_weights', 'lpips_network', 'lpips_distance', 'LPIPS', 'feature_cosine',
-           'VGGCosine', 'frame_metrics', 'PositionStatistics', 'FrameMeter', 'picture']
+           'VGGCosine', 'frame_metrics', 'PositionStatistics', 'FrameMeter', 'meter_state', 'restore_meter', 'picture']
 
 # %% ../../nbs/50_metrics.frame.ipynb #8c8ffe65
 import hashlib, re, warnings
@@ -260,6 +260,7 @@ def frame_metrics(
 # %% ../../nbs/50_metrics.frame.ipynb #b7668cb1
 class PositionStatistics:
     "Mean and population variance over clips at each position, one clip at a time"
+    counted = 'n','mean','squares'
     def __init__(self): self.n,self.mean,self.squares = np.zeros(0),np.zeros(0),np.zeros(0)
 
     def update(self,
@@ -283,6 +284,7 @@ class PositionStatistics:
 # %% ../../nbs/50_metrics.frame.ipynb #c3e78c30
 class FrameMeter:
     "Frame metrics over many clips; keeps one number for each clip and metric, and nothing else of it"
+    counted = 'statistics','clips'
     def __init__(self,
         metrics:dict=None,   # Function of true and drawn frames by name, or a sentence why it cannot be had; `pixel_metrics` if `None`
         context:int=4,       # True frames that were given; the averages without context begin after frame `context`
@@ -334,6 +336,30 @@ def result(self:FrameMeter) -> Measures: # `name/avg`, `name/var`, averages with
         out[f'{name}/var'] = mean.var().item()
         for i,values in enumerate(zip(mean.tolist(), positions.variance.tolist())): out[f'{name}/{i}'],out[f'{name}/{i}/var'] = values
     return out
+
+# %% ../../nbs/50_metrics.frame.ipynb #4230132d
+def meter_state(
+    o, # A meter, or a part of one
+): # Dicts, lists, tensors and numbers, for `torch.save`
+    "What a meter has counted so far"
+    if hasattr(o,'counted'): return {k: meter_state(getattr(o,k)) for k in o.counted}
+    if isinstance(o,dict): return {k: meter_state(v) for k,v in o.items()}
+    if isinstance(o,(list,tuple)): return [meter_state(v) for v in o]
+    if isinstance(o,np.generic): return o.item()
+    return torch.tensor(o) if isinstance(o,np.ndarray) else o.detach().cpu() if isinstance(o,torch.Tensor) else o
+
+
+def restore_meter(
+    o,     # A meter of the same kind that has counted nothing
+    state, # From `meter_state`
+): # The meter, or a part of one
+    "Go on where a meter was"
+    if hasattr(o,'counted'):
+        for k in o.counted: setattr(o, k, restore_meter(getattr(o,k), state[k]))
+        return o
+    if isinstance(state,dict): return {k: restore_meter(o[k], v) for k,v in state.items()}
+    if isinstance(state,list): return type(o)(map(restore_meter, o, state)) if o else [restore_meter(None, v) for v in state]
+    return state.numpy() if isinstance(state,torch.Tensor) else state
 
 # %% ../../nbs/50_metrics.frame.ipynb #7e7d2aea
 def _plot(width, height, columns=1):

@@ -20,6 +20,7 @@ from .frame import Measures, file_hash, published_weights, read_tensors
 # %% ../../nbs/51_metrics.video.ipynb #526e67f3
 class FeatureStatistics:
     "Mean and covariance of features, a batch at a time"
+    counted = 'n','mean','scatter'
     def __init__(self): self.n,self.mean,self.scatter = 0,0.,0.
 
     def update(self,
@@ -241,6 +242,7 @@ def video_features(
 
 class VideoMeter:
     "Frechet distances over many clips; keeps means and covariances, and nothing of the clips"
+    counted = 'sides','waiting'
     def __init__(self,
         steps:dict, # Feature step by name, or a sentence why it cannot be had; `video_features()` has the published ones
     ):
