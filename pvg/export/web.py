@@ -637,7 +637,7 @@ def _check_place(folder, replace):
     "Make sure that a page may be written there"
     if folder.is_dir() and not any(folder.iterdir()): return
     if not folder.exists(): return writable_folder(folder.parent)
-    if not replace: raise PvgError(f'{folder} exists: choose another folder, or say replace if it is an older page')
+    if not replace: raise PvgError(f'{folder} exists: choose another folder, or have it replaced (replace=True, --overwrite) if it is an older page')
     try: facts = json.loads((folder/'game.json').read_text())
     except (OSError, ValueError): facts = None
     if not isinstance(facts, dict) or facts.get('format')!='pvg page': raise PvgError(f'{folder} exists and is not a page that export_web wrote: choose another folder')
