@@ -29,8 +29,9 @@ prepare: $(DEV) ## before a commit: clean and export the notebooks, write README
 readme: $(DEV) ## README.md from nbs/index.ipynb
 	@$(VENV)/bin/python .ci/readme.py
 
-docs: quarto $(DEV) ## the documentation site, in _docs (needs Quarto)
+docs: quarto $(DEV) ## the documentation site with its playable page, in _docs (needs Quarto and npm)
 	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" nbdev_docs
+	$(VENV)/bin/pvg export web shipped _docs/play --overwrite
 
 quarto:
 	@command -v quarto >/dev/null || { echo "The site is rendered by Quarto, which is not installed: get it from https://quarto.org/docs/get-started/"; exit 1; }

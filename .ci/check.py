@@ -105,6 +105,13 @@ def step_notebooks():
     if left := sorted(str(p.relative_to(ROOT)) for p in there()-before): raise Failed(f'notebooks left files behind: {", ".join(left)}', count)
     return count
 
+def step_browser():
+    "a real Chromium plays the panel in JupyterLab, the page of `pvg play` and an exported page"
+    from importlib.util import find_spec
+    if not (shutil.which('chromium') or Path('/usr/bin/chromium').exists()): raise Failed('there is no Chromium: on Debian, apt-get install chromium')
+    if not find_spec('playwright'): raise Failed("playwright is not installed: pip install -e '.[dev]'")
+    run(sys.executable, CI/'browser.py', message='.ci/browser.py found the problems above', limit=900)
+
 def step_wheel():
     "a wheel installs in a clean environment without nbdev, on the newest releases, and the whole path works there"
     with tempfile.TemporaryDirectory() as folder:

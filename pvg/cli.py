@@ -4,8 +4,9 @@
 
 # %% auto #0
 __all__ = ['commands', 'record', 'discover', 'action_counts', 'acquire', 'convert_checkpoint', 'convert', 'open_videos',
-           'run_name', 'train', 'demo', 'reconstruct', 'evaluate', 'read_script', 'default_start', 'start_session',
-           'play_notebook', 'serve_panel', 'play', 'usage', 'command_parser', 'run', 'main']
+           'run_name', 'train', 'demo', 'reconstruct', 'evaluate', 'read_script', 'read_start', 'default_start',
+           'start_session', 'play_notebook', 'free_port', 'has_browser', 'serve_panel', 'play', 'play_script', 'export',
+           'usage', 'command_parser', 'run', 'main']
 
 # %% ../nbs/80_cli.ipynb #1b10becc
 import argparse, inspect, re, sys, warnings
@@ -334,6 +335,22 @@ def read_script(
     return actions
 
 # %% ../nbs/80_cli.ipynb #8e90025b
+def read_start(
+    start:str,      # A store, whose first video is taken, or a picture
+    config,         # A `CaddyConfig`: how many frames its model sees at once
+): # uint8 (t, h, w, 3) or (h, w, 3)
+    "Where a game begins, from a file"
+    from pathlib import Path
+    from PIL import Image, UnidentifiedImageError
+    import numpy as np
+    if Path(start).is_dir():
+        from pvg.data.store import VideoStore
+        store,step = VideoStore(start),config.frame_skip+1
+        return store.read(0, 0, min(store.videos[0].frames, (config.stacking-1)*step+1), step)
+    try: return np.array(Image.open(start).convert('RGB'))
+    except (OSError, UnidentifiedImageError, Image.DecompressionBombError): raise PvgError(f'{start} is neither a store nor a picture') from None
+
+
 def default_start(
     model,          # A `Caddy`
     checkpoint:str, # Its file, to be named
@@ -350,83 +367,166 @@ def default_start(
 
 
 def start_session(
-    checkpoint:str, # File of the model
+    checkpoint:str, # File of the model, or 'shipped'
     start:str=None, # Store or picture to begin from; the checkpoint's own frames if `None`
 ): # A `PlaySession`
-    "Load a model and the frame to begin from"
-    from pathlib import Path
-    from pvg.play.session import PlaySession
-    from pvg.checkpoint import load_model
-    if start is None:
-        model = load_model(checkpoint)
-        return PlaySession(model, default_start(model, checkpoint))
-    if Path(start).is_dir():
-        from pvg.data.store import VideoStore
-        return PlaySession(checkpoint, VideoStore(start).read(0, 0, 1)[0])
-    from PIL import Image, UnidentifiedImageError
-    import numpy as np
-    try: return PlaySession(checkpoint, np.array(Image.open(start).convert('RGB')))
-    except (OSError, UnidentifiedImageError): raise PvgError(f'{start} is neither a store nor a picture') from None
+    "Load a model and what to begin from"
+    from pvg.play.session import PlaySession, open_model
+    model = open_model(checkpoint)
+    return PlaySession(model, read_start(start, model.config) if start else default_start(model, checkpoint))
 
-
+# %% ../nbs/80_cli.ipynb #2ca88be5
 def play_notebook(
-    checkpoint:str, # File of the model
+    checkpoint:str, # File of the model, or 'shipped'
     fps:float,      # Frames a second when a key is held; the checkpoint's own if `None`
     folder:str,     # Where recordings go
     start:str=None, # Store or picture to begin from
 ) -> dict: # A notebook's content
-    "A notebook that shows the panel, about 500 pixels high"
+    "A notebook that shows the panel, about 600 pixels high"
     code = ('from pvg.cli import start_session\nfrom pvg.play.panel import PlayPanel\n'
             f'session = start_session({checkpoint!r}, {start!r})\n'
-            f'PlayPanel(session, fps={fps!r}, scale=500/session.frame.shape[0], folder={folder!r})')
+            f'PlayPanel(session, fps={fps!r}, scale=600/session.frame.shape[0], folder={folder!r})')
     cell = dict(cell_type='code', id='panel', metadata={}, source=code, outputs=[], execution_count=None)
     return dict(cells=[cell], metadata=dict(kernelspec=dict(name='python3', display_name='python3', language='python')), nbformat=4, nbformat_minor=5)
 
-# %% ../nbs/80_cli.ipynb #2ca88be5
+
+def free_port(
+    port:int=None, # The one wanted; the first free one from 8866 on if `None`
+) -> int: # A port on 127.0.0.1 that nobody listens on
+    "A port for a page"
+    import socket
+    for o in range(8866, 8966) if port is None else [port]:
+        with socket.socket() as s:
+            try: s.bind(('127.0.0.1', o)); return o
+            except OSError: pass
+    raise PvgError(f'port {port or "8866 to 8965"} is taken or not allowed: choose another with --port')
+
+
+def has_browser() -> bool:
+    "Whether a browser with a window can be opened from here"
+    import os
+    return sys.platform in ('darwin','win32') or any(os.environ.get(o) for o in ('DISPLAY','WAYLAND_DISPLAY'))
+
+# %% ../nbs/80_cli.ipynb #fa5fac89
+def _await(process, port):
+    "Wait until a server answers, or its process ends"
+    import socket, time
+    while process.poll() is None:
+        try: socket.create_connection(('127.0.0.1', port), 1).close(); return
+        except OSError: time.sleep(.1)
+    raise PvgError(f'the page could not be served on port {port} (exit status {process.returncode}): try another --port')
+
+
+def _prepare_page(private, checkpoint, fps, port, folder, start):
+    "Notebook and settings in a private folder: the page's address, and the command that serves it"
+    import json, secrets
+    from pathlib import Path
+    full,token = (lambda o: o and str(Path(o).resolve())),secrets.token_urlsafe(24)
+    content = play_notebook(checkpoint if checkpoint=='shipped' else full(checkpoint), fps, full(folder), full(start))
+    (Path(private)/'play.ipynb').write_text(json.dumps(content))
+    settings = dict(Voila=dict(token=token, ip='127.0.0.1', log_level='ERROR'), MappingKernelManager=dict(cull_idle_timeout=300, cull_interval=60)) # games nobody sees end
+    if sys.platform!='win32': settings['KernelManager'] = dict(transport='ipc') # no port that others could connect to
+    (Path(private)/'voila.json').write_text(json.dumps(settings))
+    return f'http://127.0.0.1:{port}/?token={token}', [sys.executable, '-m', 'voila', 'play.ipynb', '--no-browser', f'--port={port}', '--Voila.port_retries=0']
+
+
 def serve_panel(
-    checkpoint:str, # File of the model
+    checkpoint:str, # File of the model, or 'shipped'
     fps:float,      # Frames a second when a key is held; the checkpoint's own if `None`
-    port:int,       # Port on 127.0.0.1
+    port:int,       # Port on 127.0.0.1; the first free one from 8866 on if `None`
+    folder:str,     # Where recordings go
     start:str=None, # Store or picture to begin from
+    browser:bool=True, # Open the page in a browser, if there is one
 ):
     "Serve the panel until interrupted"
-    import importlib.util, json, secrets, subprocess, tempfile
-    from pathlib import Path
+    import importlib.util, signal, subprocess, tempfile, webbrowser
     if importlib.util.find_spec('voila') is None: raise PvgError('the page needs Voila: pip install voila; or play with --headless SCRIPT')
-    with tempfile.TemporaryDirectory() as folder:
-        notebook,token = Path(folder)/'play.ipynb',secrets.token_urlsafe(24)
-        notebook.write_text(json.dumps(play_notebook(str(Path(checkpoint).resolve()), fps, str(Path('recordings').resolve()), start and str(Path(start).resolve()))))
-        (Path(folder)/'voila.json').write_text(json.dumps(dict(Voila=dict(token=token, ip='127.0.0.1', log_level='ERROR')))) # not on the command line, where others could read it
-        print(f'Open in a browser on this machine:\n  http://127.0.0.1:{port}/?token={token}\nStop with Ctrl-C.', flush=True)
-        command = [sys.executable, '-m', 'voila', str(notebook), '--no-browser', f'--port={port}', '--Voila.port_retries=0']
-        done = subprocess.run(command, cwd=folder)
-    if done.returncode: raise PvgError(f'the page could not be served on port {port} (exit status {done.returncode}): try another --port')
+    port = free_port(port)
+    with tempfile.TemporaryDirectory() as private:
+        address,command = _prepare_page(private, checkpoint, fps, port, folder, start)
+        process = subprocess.Popen(command, cwd=private)
+        before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(143)) # so that the server ends with us
+        try:
+            _await(process, port)
+            print(f'Open in a browser on this machine:\n  {address}\nStop with Ctrl-C.', flush=True)
+            if not has_browser(): print(f'No browser can be opened from this terminal. From another computer: ssh -L {port}:127.0.0.1:{port} THIS-MACHINE, then the address above. '
+                                        'Without any: pvg play --headless 1,1,2', flush=True)
+            elif browser: webbrowser.open(address)
+            process.wait()
+        finally:
+            signal.signal(signal.SIGTERM, before)
+            process.terminate()
+            process.wait()
+    if process.returncode>0: raise PvgError(f'the page ended by itself (exit status {process.returncode})')
 
-
+# %% ../nbs/80_cli.ipynb #8061dcc4
 def play(
-    checkpoint:str,     # Checkpoint to play, ours or a published one
+    checkpoint:str='shipped', # Checkpoint to play, ours or a published one; the one in the package if not given
     headless:str=None,  # Play these actions instead, 1 to N separated by commas, or a file of them
-    out:str='recordings', # Folder for the recording of a headless game
+    out:str='recordings', # Folder for recordings
     fps:float=None,     # Frames a second while a key is held; the checkpoint's own if not given
     start:str=None,     # Store or picture to begin from, for checkpoints that bring no frames
-    port:int=8866,      # Port of the page on 127.0.0.1
+    port:int=None,      # Port of the page on 127.0.0.1; the first free one from 8866 on if not given
+    no_browser:bool=False, # Only print the page's address
 ):
     "Play a model: a panel in the browser, or a script"
     from pathlib import Path
-    if not Path(checkpoint).is_file(): raise PvgError(f'there is no checkpoint {checkpoint}')
-    if fps is not None and not fps>0: raise PvgError(f'--fps must be above 0, not {fps}')
-    if not 1<=port<=65535: raise PvgError(f'--port goes from 1 to 65535, not {port}')
+    if checkpoint!='shipped' and not Path(checkpoint).is_file(): raise PvgError(f'there is no checkpoint {checkpoint}')
+    if fps is not None and not 0<fps<=1000: raise PvgError(f'--fps is above 0 and at most 1000, not {fps}')
+    if port is not None and not 1<=port<=65535: raise PvgError(f'--port goes from 1 to 65535, not {port}')
     session = start_session(checkpoint, start)
-    if headless is None: return serve_panel(checkpoint, fps, port, start)
-    actions,n = read_script(headless),len(session.names)
-    wrong = [a+1 for a in actions if not 0<=a<n]
+    if headless is None: serve_panel(checkpoint, fps, port, out, start, not no_browser)
+    else: print(play_script(session, read_script(headless), out, fps))
+
+
+def play_script(
+    session,  # A `PlaySession`
+    actions,  # From 0
+    out:str,  # Folder for the recording
+    fps:float=None, # Frames a second of the recording; the world's own if `None`
+): # Path of the recording
+    "Play a script and keep it, the text of the game beside the video"
+    from pvg.core import writable_folder
+    from tqdm import tqdm
+    wrong = [a+1 for a in actions if not 0<=a<len(session.names)]
     if wrong: raise PvgError(f'there is no action {wrong[0]}: this model has {", ".join(f"{i+1} ({name})" for i,name in enumerate(session.names))}')
-    session.play(actions)
-    print(session.save(out, scale=3))
+    writable_folder(out)
+    for action in tqdm(actions, 'playing', unit='step', disable=None): session.step(action)
+    return session.save(out, scale=max(1, round(480/session.frame.shape[0])), fps=fps)
+
+# %% ../nbs/80_cli.ipynb #3b4053b4
+def export(
+    kind:str,           # web, a folder that plays in any browser; or onnx, the step function as one file
+    checkpoint:str,     # Checkpoint, ours or a published one; or shipped, the one in the package
+    out:str,            # Folder or file to write
+    half:bool=False,    # Store weights as 16-bit floats: half the size, same speed
+    int8:bool=False,    # Compute convolutions in 8-bit integers: a quarter of the size, faster without a graphics card, less exact
+    start:str=None,     # Store or picture to begin from, for checkpoints that bring no frames
+    title:str=None,     # Of the web page; from the checkpoint if not given
+    no_webgpu:bool=False, # Web page without the runtime for graphics cards, 7 MB smaller
+    tarball:str=None,   # A local file of the npm package onnxruntime-web, for the web page; npm fetches it if not given
+    overwrite:bool=False, # Replace an older file or page
+):
+    "Write a game for people without pvg: a web page, or ONNX"
+    from pathlib import Path
+    if kind not in ('web','onnx'): raise PvgError(f'there is no export {kind!r}: choose web or onnx')
+    if half and int8: raise PvgError('give one of --half and --int8')
+    if kind=='onnx' and (title or tarball or no_webgpu): raise PvgError('--title, --tarball and --no-webgpu are for web pages')
+    if kind=='onnx' and Path(out).exists() and not overwrite: raise PvgError(f'{out} already exists: --overwrite replaces it')
+    session = start_session(checkpoint, start)
+    starts = session.start_frames if start is None else None
+    options = dict(starts=session.start[None] if starts is None else starts, int8=int8)
+    if kind=='onnx':
+        from pvg.export.onnx import export_onnx
+        print(export_onnx(session.model, out, half, **options))
+    else:
+        from pvg.export.web import export_web
+        print(export_web(session.model, out, title, half=half or None, webgpu=not no_webgpu, replace=overwrite, tarball=tarball, **options))
+        print(f'Look at it:  python -m http.server --bind 127.0.0.1 -d {out}')
 
 # %% ../nbs/80_cli.ipynb #0093113b
 commands = dict(demo=demo, record=record, acquire=acquire, convert=convert, discover=discover, train=train,
-                play=play, reconstruct=reconstruct, evaluate=evaluate)
+                play=play, export=export, reconstruct=reconstruct, evaluate=evaluate)
 
 
 def usage(): # Text
@@ -437,7 +537,7 @@ def usage(): # Text
 
 
 _many = dict(size=(int,2), crop=(int,4), split=(float,3), sources=(str,'+'), against=(str,'*'), weights=(str,'*')) # parameters that take several values
-_places = dict(train=('store','out'), evaluate=('checkpoint','store')) # positional, although they may be left out
+_places = dict(train=('store','out'), evaluate=('checkpoint','store'), play=('checkpoint',)) # positional, although they may be left out
 
 
 def command_parser(

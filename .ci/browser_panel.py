@@ -1,33 +1,9 @@
-"""The play panel in a real browser: a Jupyter server and a Voila page, real keys, pixels compared.
-
-    python .ci/browser_panel.py [--python .venv/bin/python] [--shots FOLDER] [--soak STEPS] [--model quick|breakout] [--only NAME ...]
-
-Needs playwright (Python) and Chromium in the Python that runs it, and pvg with jupyterlab and voila in the one named by --python.
-Prints one line for each check and `N passed, M failed`; measurements are printed, not asserted.
-"""
-import argparse, base64, contextlib, json, os, secrets, shutil, signal, socket, statistics, subprocess, sys, tempfile, time, traceback
-import urllib.error, urllib.request
+"""The play panel in a real browser: JupyterLab and the page of `pvg play`, real keys, pixels compared. Run by browser.py."""
+import base64, contextlib, json, os, secrets, shutil, signal, socket, statistics, subprocess, sys, time, urllib.error, urllib.request
 from pathlib import Path
+from browser import ROOT, browser_pids, cpu, resident, same, until
 
-from playwright.sync_api import sync_playwright
-
-ROOT = Path(__file__).resolve().parent.parent
 BAD = '<img src=x onerror="window.hacked = true">'
-MODEL = '''
-import sys, tempfile, torch
-from pvg.checkpoint import save_model
-from pvg.data.worlds import record_breakout
-from pvg.model.caddy import Caddy, preset_config
-torch.manual_seed(0)
-store = record_breakout(tempfile.mkdtemp()+'/breakout', frames=200, progress=False)
-size = dict(width=160, height=208)
-model = Caddy(preset_config(sys.argv[1], **size)).eval()
-with torch.no_grad(): # untrained weights draw grey: make what they draw depend on what they see and on the action
-    for name,p in model.named_parameters():
-        if p.ndim>1: p.mul_(1.6)
-save_model(model, 'model.safetensors', card=dict(actions=['still','right','left'], fps=12), start_frames=store.read(0)[::20][:6])
-save_model(Caddy(preset_config('quick', **size)), 'other.safetensors', card=dict(actions=['still','right','left'], fps=12))
-'''
 GAME = '''
 import os, threading
 from pathlib import Path
@@ -68,90 +44,64 @@ PIXELS = '''([panel, i]) => {
   return btoa(s); }'''
 
 
-class Checks:
-    "Named checks, counted"
-    def __init__(self, only): self.passed,self.failed,self.only = 0,0,only
-    def __call__(self, name, function, *args):
-        if self.only and not any(o in name for o in self.only): return
-        start = time.monotonic()
-        try: note = function(*args)
-        except Exception as e:
-            self.failed += 1
-            print(f'FAILED  {name}: {"".join(traceback.format_exception_only(e)).strip()[:1500]}', flush=True)
-            traceback.print_tb(e.__traceback__)
-        else:
-            self.passed += 1
-            print(f'ok      {name} ({time.monotonic()-start:.1f} s){": " + note if note else ""}', flush=True)
 
 
-def same(got, wanted, what=''):
-    "Complain unless equal"
-    assert got==wanted, f'{what}: {got!r:.300} is not {wanted!r:.300}'
-
-def until(condition, seconds=30, what='it'):
-    "Wait for something to become true, and return it"
-    end = time.monotonic()+seconds
-    while time.monotonic()<end:
-        if value := condition(): return value
-        time.sleep(.05)
-    raise AssertionError(f'{what} did not happen within {seconds} s')
+def notebook(path, *sources):
+    "A notebook of code cells"
+    cells = [dict(cell_type='code', id=f'cell{i}', metadata={}, source=o.strip(), outputs=[], execution_count=None) for i,o in enumerate(sources)]
+    path.write_text(json.dumps(dict(cells=cells, metadata=dict(kernelspec=dict(name='python3', display_name='python3', language='python')), nbformat=4, nbformat_minor=5)))
 
 def free_port():
     with socket.socket() as s:
         s.bind(('127.0.0.1', 0))
         return s.getsockname()[1]
 
-def notebook(path, *sources):
-    cells = [dict(cell_type='code', id=f'cell{i}', metadata={}, source=o.strip(), outputs=[], execution_count=None) for i,o in enumerate(sources)]
-    path.write_text(json.dumps(dict(cells=cells, metadata=dict(kernelspec=dict(name='python3', display_name='python3', language='python')), nbformat=4, nbformat_minor=5)))
-
 
 class World:
-    "A folder with a model and notebooks, servers in it, and a browser"
-    def __init__(self, python, model, shots):
-        self.python,self.shots,self.folder,self.token = str(python),shots,Path(tempfile.mkdtemp(prefix='panel-')),secrets.token_urlsafe(16)
-        self.env = {**os.environ, 'PYTHONPATH': os.pathsep.join([str(ROOT), *os.environ.get('PYTHONPATH', '').split(os.pathsep)]), 'OMP_NUM_THREADS': '1',
-                    'PATH': f'{Path(self.python).parent}{os.pathsep}{os.environ["PATH"]}',
-                    **{f'JUPYTER_{o}_DIR': str(self.folder/f'.jupyter-{o.lower()}') for o in ('CONFIG','DATA','RUNTIME')}}
-        self.run(MODEL, model)
-        notebook(self.folder/'game.ipynb', GAME)
-        notebook(self.folder/'two.ipynb', GAME, SECOND)
-        notebook(self.folder/'beside.ipynb', GAME.replace('\npanel\n', '\n'), BESIDE)
-        notebook(self.folder/'square.ipynb', SECOND.replace("PlayPanel(", "from pvg.play.panel import PlayPanel\nPlayPanel("))
+    "A folder with models and notebooks, and servers in it"
+    def __init__(self, folder, options):
+        self.folder,self.shots,self.token,self.preset = folder,options.shots,secrets.token_urlsafe(16),options.preset
+        self.env = {**os.environ, 'PYTHONPATH': os.pathsep.join([str(ROOT), *filter(None, [os.environ.get('PYTHONPATH')])]), 'OMP_NUM_THREADS': '1',
+                    **{f'JUPYTER_{o}_DIR': str(folder/f'.jupyter-{o.lower()}') for o in ('CONFIG','DATA','RUNTIME')}}
+        for o in ('CONFIG','DATA','RUNTIME'): os.environ[f'JUPYTER_{o}_DIR'] = self.env[f'JUPYTER_{o}_DIR']
+        notebook(folder/'game.ipynb', GAME)
+        notebook(folder/'two.ipynb', GAME, SECOND)
+        notebook(folder/'beside.ipynb', GAME.replace('\npanel\n', '\n'), BESIDE)
 
-    def run(self, code, *args):
-        "Run Python code with pvg in the folder; its output"
-        done = subprocess.run([self.python, '-c', code, *map(str, args)], cwd=self.folder, env=self.env, capture_output=True, text=True)
-        assert done.returncode==0, done.stderr[-2000:]
-        return done.stdout
+    def session(self):
+        "The game that the page shows, here"
+        from pvg.play.session import PlaySession
+        return PlaySession(self.folder/'model.safetensors')
 
-    def frames(self, actions, more=''):
-        "What a session makes of these actions: base64 of the last frame's pixels"
-        return self.run('import sys, base64\nfrom pvg.play.session import PlaySession\ns = PlaySession("model.safetensors")\n' + more +
-                        '\nfor a in sys.argv[1]: s.step(int(a))\nprint(base64.b64encode(s.frame.tobytes()).decode())', ''.join(map(str, actions))).strip()
+    def frames(self, actions, prepare=lambda session: None):
+        "What a session makes of these actions: the last frame's pixels"
+        session = self.session()
+        prepare(session)
+        for action in actions: session.step(action)
+        return session.frame.tobytes()
 
     def ask_kernel(self, code):
-        "Run code in the notebook's kernel; what it prints"
-        return self.run('''
-import glob, os, sys
-from jupyter_client import BlockingKernelClient
-client = BlockingKernelClient(connection_file=max(glob.glob(os.environ['JUPYTER_RUNTIME_DIR']+'/kernel-*.json'), key=os.path.getmtime))
-client.load_connection_file(); client.start_channels()
-client.execute_interactive(sys.argv[1], timeout=30, store_history=False)
-''', code).strip()
+        "Run code in the newest kernel; what it prints"
+        from jupyter_client import BlockingKernelClient
+        file = max((self.folder/'.jupyter-runtime').glob('kernel-*.json'), key=lambda o: o.stat().st_mtime)
+        client,said = BlockingKernelClient(connection_file=str(file)),[]
+        client.load_connection_file(); client.start_channels()
+        try: client.execute_interactive(code, timeout=30, store_history=False, output_hook=lambda m: said.append(m['content'].get('text', '')))
+        finally: client.stop_channels()
+        return ''.join(said).strip()
 
     @contextlib.contextmanager
-    def server(self, *command, ready):
+    def server(self, *command, ready=None, out=None):
         "A server process until it is no longer needed"
         with open(self.folder/'server.log', 'a') as log:
-            process = subprocess.Popen([self.python, '-m', *command], cwd=self.folder, env=self.env, stdout=log, stderr=subprocess.STDOUT, start_new_session=True)
+            process = subprocess.Popen([sys.executable, *command], cwd=self.folder, env=self.env, stdout=out or log, stderr=log, start_new_session=True, text=True)
+            def answers():
+                assert process.poll() is None, (self.folder/'server.log').read_text()[-2000:]
+                try: return urllib.request.urlopen(ready, timeout=5).status
+                except urllib.error.HTTPError as e: return e.code
+                except OSError: return None
             try:
-                def answers():
-                    assert process.poll() is None, (self.folder/'server.log').read_text()[-2000:]
-                    try: return urllib.request.urlopen(ready, timeout=5).status
-                    except urllib.error.HTTPError as e: return e.code
-                    except OSError: return None
-                until(answers, 90, 'a server')
+                if ready: until(answers, 90, 'a server')
                 yield process
             finally:
                 with contextlib.suppress(ProcessLookupError): os.killpg(process.pid, signal.SIGTERM)
@@ -160,24 +110,16 @@ client.execute_interactive(sys.argv[1], timeout=30, store_history=False)
 
     @contextlib.contextmanager
     def lab(self):
-        self.port = free_port()
-        self.url = f'http://127.0.0.1:{self.port}'
-        (self.folder/'.jupyter-config').mkdir(exist_ok=True)
-        (self.folder/'.jupyter-config'/'jupyter_server_config.json').write_text(json.dumps(dict(IdentityProvider=dict(token=self.token),
-            ServerApp=dict(allow_root=True, open_browser=False, ip='127.0.0.1', port=self.port, port_retries=0))))
-        settings = self.folder/'.jupyter-config'/'lab'/'user-settings'/'@jupyterlab'/'apputils-extension'
-        settings.mkdir(parents=True, exist_ok=True)
-        (settings/'notification.jupyterlab-settings').write_text('{"fetchNews": "false", "checkForUpdates": false}')
-        with self.server('jupyterlab', '--expose-app-in-browser', ready=f'{self.url}/api?token={self.token}'): yield
-
-    @contextlib.contextmanager
-    def voila(self, name, *options):
         port = free_port()
-        (self.folder/'voila.json').write_text(json.dumps(dict(Voila=dict(token=self.token, ip='127.0.0.1'))))
-        with self.server('voila', name, '--no-browser', f'--port={port}', '--Voila.port_retries=0', *options, ready=f'http://127.0.0.1:{port}/static/'):
-            yield f'http://127.0.0.1:{port}/?token={self.token}'
+        self.url,config = f'http://127.0.0.1:{port}',self.folder/'.jupyter-config'
+        settings = config/'lab'/'user-settings'/'@jupyterlab'/'apputils-extension'
+        settings.mkdir(parents=True)
+        (settings/'notification.jupyterlab-settings').write_text('{"fetchNews": "false", "checkForUpdates": false}')
+        (config/'jupyter_server_config.json').write_text(json.dumps(dict(IdentityProvider=dict(token=self.token),
+            ServerApp=dict(allow_root=True, open_browser=False, ip='127.0.0.1', port=port, port_retries=0))))
+        with self.server('-m', 'jupyterlab', '--expose-app-in-browser', ready=f'{self.url}/api?token={self.token}'): yield
 
-    def open(self, context, name, cells=1):
+    def open(self, context, name):
         "A notebook in JupyterLab, all cells run; the page"
         page = context.new_page()
         page.said = []
@@ -185,8 +127,7 @@ client.execute_interactive(sys.argv[1], timeout=30, store_history=False)
         page.on('pageerror', lambda e: page.said.append(str(e)))
         page.goto(f'{self.url}/doc/tree/{name}?token={self.token}&reset')
         page.wait_for_selector('.jp-Notebook', timeout=90_000)
-        page.wait_for_function('window.jupyterapp', timeout=30_000)
-        page.wait_for_function("window.jupyterapp.shell.currentWidget?.sessionContext?.session?.kernel?.status === 'idle'", timeout=90_000)
+        page.wait_for_function("window.jupyterapp?.shell.currentWidget?.sessionContext?.session?.kernel?.status === 'idle'", timeout=90_000)
         page.evaluate("window.jupyterapp.commands.execute('notebook:run-all-cells')")
         try: return ready(page)
         except Exception:
@@ -200,7 +141,7 @@ def ready(page, panel=0, step=0):
     return page
 
 def step_of(page, panel=0): return page.evaluate('n => Number(document.querySelectorAll(".pvg-panel")[n]?.dataset.step ?? -1)', panel)
-def pixels(page, panel=0, picture=0): return page.evaluate(PIXELS, [panel, picture])
+def pixels(page, panel=0, picture=0): return base64.b64decode(page.evaluate(PIXELS, [panel, picture]))
 def focus(page, panel=0): page.locator('.pvg-panel').nth(panel).locator('.pvg-picture').first.click()
 def shown(page, selector, panel=0): return page.locator('.pvg-panel').nth(panel).locator(selector).inner_text()
 
@@ -226,6 +167,7 @@ def keys_and_pixels(world, page):
     focus(page)
     first = pixels(page)
     same(first, world.frames([]), 'the first picture')
+    assert len({world.frames([o]*3) for o in range(3)})==3, 'this model draws the same whatever the action'
     press(page, '2', 'ArrowRight', 'ArrowLeft', '1')
     same(pixels(page), world.frames([1,1,2,0]), 'the picture after four keys')
     assert pixels(page)!=first, 'the canvas did not change'
@@ -298,8 +240,8 @@ def automatic(world, page):
     until(lambda: step_of(page)>=6, 20, 'automatic play')
     page.keyboard.press('Space')
     n = still(page)
-    actions = eval(world.run('from pvg.play.session import random_action\nimport sys\nprint([random_action(3, i) for i in range(int(sys.argv[1]))])', n))
-    same(pixels(page), world.frames(actions), 'the picture after automatic play')
+    from pvg.play.session import random_action
+    same(pixels(page), world.frames([random_action(3, i) for i in range(n)]), 'the picture after automatic play')
     page.keyboard.press('Space')
     time.sleep(.3)
     page.keyboard.press('Escape')
@@ -313,18 +255,21 @@ def extras(world, page):
     page.get_by_text('Start frames').click()
     until(lambda: page.evaluate('[...document.querySelectorAll(".pvg-starts canvas")].every(o => o.width > 1)'), 20, 'thumbnails')
     page.locator('.pvg-starts button').nth(2).click()
-    want = world.frames([], more='s.reset(s.start_frames[2])')
+    def begin(s): s.reset(s.start_frames[2])
+    def blend(s): begin(s); s.step(*s.between(0, 1, .5))
+    def noisy(s): blend(s); s.noise = 1.
+    want = world.frames([], begin)
     until(lambda: pixels(page)==want, 10, 'another start frame')
     page.get_by_text('Between two actions').click()
     focus(page)
     page.keyboard.press('b')
     until(lambda: step_of(page)==1, 10, 'a step between two actions')
-    same(pixels(page), world.frames([], more='s.reset(s.start_frames[2]); s.step(*s.between(0, 1, .5))'), 'the picture between two actions')
+    same(pixels(page), world.frames([], blend), 'the picture between two actions')
     page.get_by_text('Between two actions').click()
     page.get_by_text('Noise', exact=True).click()
     focus(page)
     press(page, '2')
-    same(pixels(page), world.frames([1], more='s.reset(s.start_frames[2]); s.step(*s.between(0, 1, .5)); s.noise = 1'), 'the picture with noise')
+    same(pixels(page), world.frames([1], noisy), 'the picture with noise')
     page.get_by_text('Noise', exact=True).click()
     page.locator('.pvg-starts button').nth(0).click()
     ready(page)
@@ -346,10 +291,16 @@ def recording(world, page):
     download.value.save_as(target)
     same(download.value.suggested_filename, 'play.mp4', 'its name')
     same(target.read_bytes(), (world.folder/'recordings'/'play.mp4').read_bytes(), 'the download')
-    look = 'import av, sys\nwith av.open(sys.argv[1]) as f: s = f.streams.video[0]; print([s.frames, float(s.average_rate), sum(1 for _ in f.decode(video=0)), f.duration])'
-    same(eval(world.run(look, target)), [4, 12.0, 4, 333333], 'frames, rate and length of the part')
-    same(eval(world.run(look, world.folder/'recordings'/'play-2.mp4'))[:3], [6, 12.0, 6], 'frames of the whole')
-    same(world.frames([], more='s.replay("recordings/play-2.json")'), pixels(page), 'the replay')
+    def look(path):
+        import av
+        with av.open(str(path)) as f: return [f.streams.video[0].frames, float(f.streams.video[0].average_rate), f.duration, sum(1 for _ in f.decode(video=0))]
+    same(look(target), [4, 12.0, 333333, 4], 'frames, rate and length of the part')
+    same(look(world.folder/'recordings'/'play-2.mp4'), [6, 12.0, 500000, 6], 'frames of the whole')
+    same(world.frames([], lambda s: s.replay(world.folder/'recordings'/'play-2.json')), pixels(page), 'the replay')
+
+def quiet(world, page):
+    "Nothing of ours complained in the browser"
+    same([o for o in page.said if 'pvg' in o.lower()], [], 'errors')
 
 def two_panels(world, context):
     page = world.open(context, 'two.ipynb')
@@ -366,7 +317,7 @@ def two_panels(world, context):
     page.keyboard.press('Space')
     n = still(page, 1)
     want = world.ask_kernel('import base64; print(base64.b64encode(square.frame.tobytes()).decode(), len(square.actions))').split()
-    same([pixels(page, 1), n], [want[0], int(want[1])], 'the second panel')
+    same([pixels(page, 1), n], [base64.b64decode(want[0]), int(want[1])], 'the second panel')
     page.locator('.pvg-panel').nth(1).get_by_role('button', name='Save').click()
     until(lambda: 'no room for <b>games</b>' in shown(page, '.pvg-error', 1), 10, 'the error')
     same(step_of(page, 0), 3, 'the first panel')
@@ -420,7 +371,9 @@ def beside(world, context):
     focus(page)
     press(page, '2', '2')
     same(pixels(page, 0, 0), world.frames([1,1]), 'the first picture')
-    same(pixels(page, 0, 1), world.frames([1,1], more='s = PlaySession("other.safetensors", s.frame)'), 'the second picture')
+    from pvg.play.session import PlaySession
+    other = PlaySession(world.folder/'other.safetensors', world.session().frame)
+    same(pixels(page, 0, 1), other.play([1,1])[-1].tobytes(), 'the second picture')
     shot(world, page, 'lab-beside-1280')
     page.close()
 
@@ -457,15 +410,17 @@ WATCH = '''() => { const root = document.querySelector('.pvg-panel'); window.tim
 
 def speed(page, fps): page.evaluate('n => { const o = document.querySelector(".pvg-panel input[type=range]"); o.value = n; o.dispatchEvent(new Event("input")); }', fps)
 
-def measure(world, page, seconds=8, alone=True):
-    "Steps a second while a key is held as fast as it goes, and from key to picture"
+def measure(world, page, seconds=8):
+    "Steps a second while a key is held as fast as it goes, and from key to picture; what they cost, whatever else the machine does"
     speed(page, 60)
     zero(page)
     page.keyboard.down('2')
     until(lambda: step_of(page)>=3, 20, 'steps')
-    start,first = time.monotonic(),step_of(page)
+    kernel,shown_by = [int((world.folder/'kernel.pid').read_text())],browser_pids()
+    start,first,before = time.monotonic(),step_of(page),(cpu(kernel), cpu(shown_by))
     time.sleep(seconds)
-    rate = (step_of(page)-first)/(time.monotonic()-start)
+    n = step_of(page)-first
+    rate,cost = n/(time.monotonic()-start),[1000*(a-b)/n for a,b in zip((cpu(kernel), cpu(shown_by)), before)]
     page.keyboard.up('2')
     still(page)
     text = shown(page, '.pvg-status')
@@ -474,8 +429,8 @@ def measure(world, page, seconds=8, alone=True):
         page.keyboard.press('123'[i%3], delay=30)
         time.sleep(.3)
     times = sorted(page.evaluate('window.times'))
-    model = alone and float(world.ask_kernel('import time\nimport numpy as np\nt=[]\nfor _ in range(15):\n    a=time.perf_counter(); session.step(1); t.append(time.perf_counter()-a)\nprint(1000*np.median(t))'))
-    return f'{rate:.1f} steps/s, key to picture median {statistics.median(times):.0f} ms, 90 % below {times[int(.9*len(times))]:.0f} ms (n={len(times)}), {f"session.step alone {model:.0f} ms, " if alone else ""}panel says "{text}"'
+    return (f'{rate:.1f} steps/s, key to picture median {statistics.median(times):.0f} ms, 90 % below {times[int(.9*len(times))]:.0f} ms (n={len(times)}); '
+            f'processor time a step: kernel {cost[0]:.1f} ms, browser {cost[1]:.1f} ms; the panel says "{text}"')
 
 def soak(world, context, steps):
     "Thousands of steps: neither the kernel nor the page grows"
@@ -487,22 +442,19 @@ def soak(world, context, steps):
     def sizes():
         for _ in range(3): client.send('HeapProfiler.collectGarbage'); time.sleep(.2)
         metrics = {o['name']: o['value'] for o in client.send('Performance.getMetrics')['metrics']}
-        rss = next(int(o.split()[1])/1024 for o in Path(f'/proc/{pid}/status').read_text().splitlines() if o.startswith('VmRSS'))
-        return rss, metrics['JSHeapUsedSize']/2**20, int(metrics['Nodes']), int(metrics['JSEventListeners'])
+        return resident(pid), metrics['JSHeapUsedSize']/2**20, int(metrics['Nodes']), int(metrics['JSEventListeners'])
     focus(page)
     page.keyboard.press('Space')
     lines,marks = [],[int(steps*o) for o in (.25,.5,.75,1)]
     for mark in marks:
         until(lambda: step_of(page)>=mark, 3600, f'{mark} steps')
-        lines.append(f'{step_of(page)}: kernel %.0f MiB, page %.1f MiB, %d nodes, %d listeners' % sizes())
+        lines.append(f'{step_of(page)}: kernel %.0f MB, page %.1f MiB of objects, %d nodes, %d listeners' % sizes())
     page.keyboard.press('Space')
     page.close()
     return '; '.join(lines)
 
 def shot(world, page, name):
-    if world.shots:
-        Path(world.shots).mkdir(parents=True, exist_ok=True)
-        page.screenshot(path=str(Path(world.shots)/f'{name}.png'))
+    if world.shots: page.screenshot(path=str(world.shots/f'{name}.png'))
 
 def looks(world, context):
     page = world.open(context, 'game.ipynb')
@@ -529,75 +481,74 @@ def labels(world, page):
       !(o.textContent.trim() || o.getAttribute('aria-label') || o.title || o.labels?.length || o.closest('button'))).map(o => o.outerHTML.slice(0, 120))''')
     same(nameless, [], 'controls without a name')
 
-def voila_page(world, context, theme):
-    with world.voila('game.ipynb', f'--theme={theme}') as url:
+def kernels(process):
+    "The kernels that a server runs"
+    import psutil
+    return [o for o in psutil.Process(process.pid).children(recursive=True) if 'ipykernel' in ' '.join(o.cmdline())]
+
+def play_page(world, context):
+    "`pvg play` on 127.0.0.1 behind a token: plays, stops when the page is closed, and leaves nothing behind"
+    port = free_port()
+    with world.server('-c', 'import sys; from pvg.cli import main; sys.exit(main())', 'play', 'model.safetensors', '--port', str(port), '--no-browser', out=subprocess.PIPE) as process:
+        said = [process.stdout.readline() for _ in range(3)]
+        address = said[1].strip()
+        assert address.startswith(f'http://127.0.0.1:{port}/?token='), said
+        import psutil
+        listening = {o.laddr.ip for p in [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)] for o in p.net_connections(kind='inet') if o.status=='LISTEN'}
+        same(listening, {'127.0.0.1'}, 'where it listens')
         page = context.new_page()
-        page.goto(url)
+        page.goto(f'http://127.0.0.1:{port}/')
+        assert page.locator('.pvg-panel').count()==0, 'the page is served without a token'
+        page.goto(address)
         ready(page)
         focus(page)
         press(page, '2', '3', '3')
         same(pixels(page), world.frames([1,2,2]), 'the picture')
         press(page, 'Backspace')
         same(pixels(page), world.frames([1,2]), 'undo')
-        page.get_by_text('Start frames').click()
-        page.get_by_text('Preview every action').click()
-        page.get_by_text('Between two actions').click()
+        page.keyboard.down('2')
+        until(lambda: step_of(page)>=8, 30, 'steps while a key is held')
+        page.keyboard.up('2')
+        n = still(page)
+        same(pixels(page), world.frames([1,2]+[1]*(n-2)), 'the picture after holding')
+        for name in ('Start frames','Preview every action','Between two actions'): page.get_by_text(name).click()
         time.sleep(1.5)
         for width,height in ((1280,900), (390,1400)):
             page.set_viewport_size(dict(width=width, height=height))
-            time.sleep(.7)
-            shot(world, page, f'voila-{theme}-{width}')
-        page.set_viewport_size(dict(width=1280, height=900))
-        note = None
-        if theme=='light':
-            page.get_by_text('Preview every action').click()
-            page.keyboard.down('2')
-            until(lambda: step_of(page)>=8, 30, 'steps while a key is held')
-            page.keyboard.up('2')
-            n = still(page)
-            same(pixels(page), world.frames([1,2]+[1]*(n-2)), 'the picture after holding')
-            print(f'        Voila: {measure(world, page, alone=False)}', flush=True)
-            focus(page)
-            page.keyboard.press('Space')
-            pid = int((world.folder/'kernel.pid').read_text())
-            page.close()
-            time.sleep(5)
-            cpu = lambda: sum(map(int, Path(f'/proc/{pid}/stat').read_text().rsplit(')', 1)[1].split()[11:13])) if Path(f'/proc/{pid}').exists() else None
-            first = cpu(); time.sleep(2); last = cpu()
-            note = 'the kernel ended with the page' if last is None else f'{last-first} hundredths of a second of work in the 2 s after the page was closed for 5'
-            assert last is None or last-first<40, note
-        else: page.close()
-        return note
+            shot(world, page, f'play-{width}')
+        page.get_by_text('Preview every action').click()
+        focus(page)
+        page.keyboard.press('Space')
+        n = step_of(page)
+        until(lambda: step_of(page)>n+2, 20, 'automatic play')
+        running = kernels(process)
+        page.close()
+        time.sleep(5)
+        left = [o for o in running if o.is_running()]
+        before = [sum(o.cpu_times()[:2]) for o in left]
+        time.sleep(1)
+        work = [sum(o.cpu_times()[:2])-b for o,b in zip(left, before)]
+        assert all(o<.2 for o in work), f'{work} s of work in the second after the page was closed for 5'
+    same([o for o in running if o.is_running()], [], 'processes after the server ended')
+    return f'{len(left)} of {len(running)} kernels there 5 s after the page was closed'
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('--python', default=ROOT/'.venv'/'bin'/'python')
-    parser.add_argument('--chromium', default=shutil.which('chromium') or '/usr/bin/chromium')
-    parser.add_argument('--model', default='quick')
-    parser.add_argument('--shots')
-    parser.add_argument('--soak', type=int, default=0)
-    parser.add_argument('--only', nargs='*', default=[])
-    o = parser.parse_args()
-    check,world = Checks(o.only),World(o.python, o.model, o.shots)
+def run(check, browser, folder, options):
+    "All checks of the panel"
+    world = World(folder, options)
+    failed = check.failed
     try:
-        with sync_playwright() as p, world.lab():
-            browser = p.chromium.launch(executable_path=o.chromium, args=['--no-sandbox'])
+        with world.lab():
             context = browser.new_context(viewport=dict(width=1280, height=900), accept_downloads=True)
             page = world.open(context, 'game.ipynb')
-            for f in (keys_and_pixels, undo_and_reset, holding, buttons, automatic, extras, recording, labels): check(f.__name__, f, world, page)
-            check('console', lambda: same([o for o in page.said if 'pvg' in o.lower()], [], 'errors'))
-            check('measure', measure, world, page)
+            for f in (keys_and_pixels, undo_and_reset, holding, buttons, automatic, extras, recording, labels, quiet): check(f, world, page)
+            if options.measure: check(measure, world, page)
             page.close()
-            for f in (two_panels, nothing_left, beside, reload, looks): check(f.__name__, f, world, context)
-            if o.soak: check('soak', soak, world, context, o.soak)
-            check('gamepad', gamepad, world, browser.new_context(viewport=dict(width=1280, height=900)))
-            for theme in ('light', 'dark'): check(f'voila_{theme}', voila_page, world, context, theme)
-            browser.close()
+            for f in (two_panels, nothing_left, beside, reload): check(f, world, context)
+            check(gamepad, world, browser.new_context(viewport=dict(width=1280, height=900)))
+            if options.shots: check(looks, world, context)
+            if options.soak: check(soak, world, context, options.soak)
+        check(play_page, world, context)
+        context.close()
     finally:
-        if check.failed: print(f'the servers said (end):\n{(world.folder/"server.log").read_text()[-1500:]}')
-        shutil.rmtree(world.folder, ignore_errors=True)
-    print(f'{check.passed} passed, {check.failed} failed')
-    return bool(check.failed)
-
-if __name__=='__main__': sys.exit(main())
+        if check.failed>failed: print(f'the servers said (end):\n{(folder/"server.log").read_text()[-1500:]}')

@@ -1,11 +1,7 @@
-"""A real browser plays an exported page: `python .ci/browser_web.py PAGE FRAMES.json`.
-
-PAGE is a folder that `pvg.export.web.export_web` wrote, FRAMES.json what browser_frames.py wrote for the same checkpoint.
-Needs playwright and a Chromium, and for the recording a Python with PyAV (--python). Ends in one line, `N passed, M failed`.
-"""
-import argparse, base64, functools, http.server, json, shutil, subprocess, sys, tempfile, threading, time, traceback
+"""An exported page in a real browser: keys, fingers, pixels, memory and what is said when it cannot work. Run by browser.py."""
+import base64, functools, http.server, json, shutil, threading, time
 from pathlib import Path
-from playwright.sync_api import sync_playwright
+from browser import browser_pids, cpu, resident, until
 
 READY = 'document.body.dataset.ready == "yes"'
 PIXELS = '''() => { const c = document.querySelector("canvas"), d = c.getContext("2d").getImageData(0, 0, c.width, c.height).data;
@@ -65,7 +61,7 @@ def apart(a, b):
     assert len(a)==len(b), f'{len(a)} and {len(b)} bytes'
     return max(abs(x-y) for x,y in zip(a, b))
 
-def check_pixels(p, expected):
+def pixels(p, expected):
     "Real keys draw what PlaySession draws"
     worst = 0
     assert p.pixels()==expected['frames'][0], 'the start frame is not exact'
@@ -75,7 +71,7 @@ def check_pixels(p, expected):
     assert worst<=2, f'{worst} grey levels from PlaySession'
     return f'{len(expected["script"])} steps, at most {worst} grey levels apart'
 
-def check_undo(p, expected):
+def undo(p, expected):
     "Backspace restores the exact picture, and 0 the start"
     before,n = p.pixels(),p.step()
     p.press('1'); p.press('2')
@@ -91,7 +87,7 @@ def check_undo(p, expected):
     time.sleep(.3)
     assert p.step()==0 and p.page.is_disabled('#undo')
 
-def check_hold(p, facts):
+def hold(p, facts):
     "A held key or button runs at the card's rate, and stops when it is let go"
     for down,up in ((lambda: p.page.keyboard.down('1'), lambda: p.page.keyboard.up('1')), (p.page.mouse.down, p.page.mouse.up)):
         n = p.step()
@@ -106,7 +102,7 @@ def check_hold(p, facts):
     assert p.text('delay').endswith(' ms')
     return f'{made} steps in 2 s, {shown}, {p.text("delay")}'
 
-def check_keys(p, facts):
+def keys(p, facts):
     "Arrows play named directions, space plays and pauses, combinations are the browser's, Enter on a button is one step"
     for i,name in enumerate(facts['actions']):
         if name in ('left','right','up','down'):
@@ -129,7 +125,7 @@ def check_keys(p, facts):
     for key in '123': p.page.keyboard.press('1') # as fast as they come
     p.wait(n+4)
 
-def check_text(p, facts):
+def text(p, facts):
     "Names are text and labels are there"
     names = p.page.eval_on_selector_all('#actions button span:not(.sign)', 'o => o.map(x => x.textContent)')
     assert names==facts['actions'] and p.page.evaluate('document.querySelectorAll("#actions b, #actions script").length')==0
@@ -137,7 +133,7 @@ def check_text(p, facts):
     unnamed = p.page.evaluate('[...document.querySelectorAll("button, canvas, img")].filter(o => !(o.textContent.trim() || o.getAttribute("aria-label") || o.alt)).filter(o => !o.querySelector("img")).length')
     assert unnamed==0 and p.text('live').strip()
 
-def check_starts(p, facts, expected):
+def starts(p, facts, expected):
     "Another start frame can be chosen, and stays the one to begin from"
     if facts['starts']<2: return 'only one start frame'
     p.page.click('#starts button:nth-child(2)'); p.wait(0)
@@ -148,7 +144,14 @@ def check_starts(p, facts, expected):
     p.page.click('#starts button:nth-child(1)'); time.sleep(.3)
     assert p.pixels()==expected['frames'][0]
 
-def check_record(p, facts, folder, python):
+def look(path):
+    "Frames of a film, time of the last one, and how wide it is for its height"
+    import av
+    with av.open(str(path)) as film:
+        frames = [(o.time, o.width/o.height) for o in film.decode(video=0)]
+        return len(frames), frames[-1][0], frames[0][1]
+
+def record(p, facts, folder):
     "R records a WebM that PyAV opens, with a picture for every step"
     for n in (1, 2):
         p.page.keyboard.press('r')
@@ -157,14 +160,13 @@ def check_record(p, facts, folder, python):
         path = folder/download.value.suggested_filename
         download.value.save_as(path)
         assert path.name==f'game-{n}.webm'
-        code = 'import av,sys; v=av.open(sys.argv[1]); f=[(x.time,x.width,x.height) for x in v.decode(video=0)]; print(len(f), f[-1][0], f[0][1]/f[0][2])'
-        frames,seconds,shape = map(float, subprocess.run([python, '-c', code, str(path)], capture_output=True, text=True, check=True).stdout.split())
+        frames,seconds,shape = look(path)
         assert 8*n<=frames<=8*n+3, f'{frames} frames for {8*n} steps'
         assert abs(shape-facts['width']/facts['height'])<.01 and .8*n<seconds<60
     assert p.page.locator('#recordings a').count()==2, 'an earlier recording is gone'
-    return f'{frames:.0f} frames, {seconds:.1f} s'
+    return f'{frames} frames, {seconds:.1f} s'
 
-def check_quiet(p, address):
+def asks_nobody(p, address):
     "The page asks nobody else, and nothing was amiss"
     elsewhere = [o for o in p.asked if not o.startswith((address, 'blob:', 'data:'))]
     assert not elsewhere, elsewhere
@@ -175,18 +177,19 @@ def speed(browser, address, seconds):
     "Steps a second while a key is held, as fast as they come"
     with Page(browser, f'{address}?fps=120&backend=wasm') as p:
         p.page.keyboard.down('1'); time.sleep(2)
-        n,start = p.step(),time.perf_counter()
+        n,start,before = p.step(),time.perf_counter(),cpu(browser_pids())
         time.sleep(seconds)
-        rate = (p.step()-n)/(time.perf_counter()-start)
+        n = p.step()-n
+        rate,cost = n/(time.perf_counter()-start),1000*(cpu(browser_pids())-before)/n
         delay = p.text('delay')
         p.page.keyboard.up('1')
-        return f'{rate:.1f} FPS, step {delay}; first picture {p.first:.2f} s, ready {p.ready:.2f} s'
+        return f'{rate:.1f} FPS, step {delay}, {cost:.1f} ms of processor time a step; first picture {p.first:.2f} s, ready {p.ready:.2f} s'
 
 def growth(browser, address, steps):
     "Memory of the page's process, its worker included, after a fifth and after all of the steps"
     tools = browser.new_browser_cdp_session()
     renderers = lambda: {o['id'] for o in tools.send('SystemInfo.getProcessInfo')['processInfo'] if o['type']=='renderer'}
-    def megabytes(pids): return sum(int(l.split()[1])/1e3 for pid in pids for l in Path(f'/proc/{pid}/status').read_text().splitlines() if l.startswith('VmRSS'))
+    megabytes = lambda pids: sum(resident(o) for o in pids)
     before = renderers()
     with Page(browser, f'{address}?fps=120&backend=wasm') as p:
         own,sizes = renderers()-before,[]
@@ -199,7 +202,7 @@ def growth(browser, address, steps):
     assert own and sizes[2]<1.1*sizes[1]+16, f'{sizes}'
     return f'{sizes[0]:.0f} MB at first, {sizes[1]:.0f} MB after {max(steps//5, 120)} steps, {sizes[2]:.0f} MB after {steps}'
 
-def check_phone(browser, address):
+def phone(browser, address):
     "At 390 pixels nothing sticks out, and fingers play"
     with Page(browser, address, viewport=dict(width=390, height=844), has_touch=True, is_mobile=True) as p:
         assert p.page.evaluate('document.documentElement.scrollWidth')<=390
@@ -213,7 +216,7 @@ def check_phone(browser, address):
         assert n>=4 and p.step()==n, f'step {n}'
         p.page.tap('#undo'); p.wait(n-1)
 
-def check_trouble(browser, folder, temporary):
+def trouble(browser, folder, temporary):
     "What cannot work is said, never a blank page"
     def says(address, words, script=None):
         context = browser.new_context(); page = context.new_page()
@@ -234,7 +237,19 @@ def check_trouble(browser, folder, temporary):
     page.goto(address)
     assert 'switched off' in page.inner_text('main')
 
-def check_places(browser, folder, temporary, expected):
+def hostile(browser, folder, temporary):
+    "Names and title are shown as they are, and never obeyed"
+    bad = '<img src=x onerror="window.hacked = true">'
+    shutil.copytree(folder, temporary/'hostile')
+    facts = json.loads((folder/'game.json').read_text())
+    facts |= dict(title=bad, actions=[bad, *facts['actions'][1:]])
+    (temporary/'hostile'/'game.json').write_text(json.dumps(facts))
+    with Page(browser, serve(temporary/'hostile')) as p:
+        p.press('1')
+        text(p, facts)
+        assert p.text('done')==bad and not p.page.evaluate('window.hacked') and p.page.locator('img[onerror]').count()==0
+
+def places(browser, folder, temporary, expected):
     "Under a sub-path, and isolated with threads"
     (temporary/'site'/'deep').mkdir(parents=True)
     shutil.copytree(folder, temporary/'site'/'deep'/'a game')
@@ -243,63 +258,46 @@ def check_places(browser, folder, temporary, expected):
         with Page(browser, address) as p:
             p.press(str(expected['script'][0]+1))
             assert apart(p.pixels(), expected['frames'][1])<=2
-            check_quiet(p, address.split('?')[0])
+            asks_nobody(p, address.split('?')[0])
             out.append(p.text('engine'))
     assert 'threads' in out[1], out
     return ', '.join(out)
 
-def check_webgpu(play, chromium, address, expected):
-    "WebGPU, here computed by a processor, draws the same"
-    with play.chromium.launch(executable_path=chromium, args=['--no-sandbox','--enable-unsafe-webgpu','--use-webgpu-adapter=swiftshader','--enable-features=Vulkan']) as browser:
-        with Page(browser, address+'?backend=webgpu') as p:
-            if p.text('engine')!='WebGPU': return f'not here: {p.said[:1]}'
-            for action,frame in list(zip(expected['script'], expected['frames'][1:]))[:3]:
-                p.press(str(action+1))
-                assert apart(p.pixels(), frame)<=2
-        with Page(browser, address) as p: assert p.text('engine').startswith('WASM'), 'a processor that plays a graphics card was taken for one'
-
 def shots(browser, address, folder):
     "Pictures of the page to look at"
-    folder.mkdir(parents=True, exist_ok=True)
     for width,height in ((1280,800), (390,844)):
         for theme in ('light','dark'):
             with Page(browser, address, viewport=dict(width=width, height=height), color_scheme=theme, has_touch=width<500, is_mobile=width<500) as p:
                 p.press('1'); p.press('2')
                 p.page.keyboard.press('Tab'); p.page.keyboard.press('Tab')
-                p.page.screenshot(path=str(folder/f'{width}-{theme}.png'), full_page=True)
+                p.page.screenshot(path=str(folder/f'web-{theme}-{width}.png'), full_page=True)
 
-def main():
-    a = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    a.add_argument('page', type=Path); a.add_argument('frames', type=Path)
-    a.add_argument('--chromium', default='/usr/bin/chromium', help='the browser')
-    a.add_argument('--python', default=sys.executable, help='a Python with PyAV')
-    a.add_argument('--seconds', type=float, default=5, help='how long to measure speed')
-    a.add_argument('--steps', type=int, default=600, help='how many steps to look for growing memory')
-    a.add_argument('--webgpu', action='store_true', help='also WebGPU, computed by the processor: slow')
-    a.add_argument('--shots', type=Path, help='a folder for pictures of the page')
-    a.add_argument('--only', default='', help='only checks whose name contains this')
-    o = a.parse_args()
-    expected = json.loads(o.frames.read_text())
-    expected['frames'] = [base64.b64decode(f) for f in expected['frames']]
-    facts,address = json.loads((o.page/'game.json').read_text()),serve(o.page)
-    passed = failed = 0
-    with tempfile.TemporaryDirectory() as temporary, sync_playwright() as play:
-        temporary = Path(temporary)
-        with play.chromium.launch(executable_path=o.chromium, args=['--no-sandbox']) as browser, Page(browser, address) as p:
-            checks = dict(pixels=lambda: check_pixels(p, expected), undo=lambda: check_undo(p, expected), hold=lambda: check_hold(p, facts), keys=lambda: check_keys(p, facts),
-                text=lambda: check_text(p, facts), starts=lambda: check_starts(p, facts, expected), record=lambda: check_record(p, facts, temporary, o.python),
-                quiet=lambda: check_quiet(p, address), phone=lambda: check_phone(browser, address), trouble=lambda: check_trouble(browser, o.page.resolve(), temporary),
-                places=lambda: check_places(browser, o.page, temporary, expected), speed=lambda: speed(browser, address, o.seconds), growth=lambda: growth(browser, address, o.steps))
-            if o.webgpu: checks['webgpu'] = lambda: check_webgpu(play, o.chromium, address, expected)
-            if o.shots: checks['shots'] = lambda: shots(browser, address, o.shots)
-            for name,check in checks.items():
-                if o.only not in name: continue
-                try: print(f'ok {name}: {check() or ""}', flush=True); passed += 1
-                except Exception:
-                    failed += 1
-                    print(f'FAILED {name}', flush=True); traceback.print_exc()
-                    p.page.keyboard.up('1'); p.page.mouse.up()
-    print(f'{passed} passed, {failed} failed')
-    return failed>0
 
-if __name__=='__main__': sys.exit(main())
+
+def expectation(checkpoint):
+    "What a page must show: actions, and the frames that PlaySession makes of them"
+    from pvg.play.session import PlaySession
+    session = PlaySession(checkpoint)
+    n = len(session.names)
+    script = [i%n for i in range(n)] + [0, 0, n-1, n//2, n//2, n-1]
+    return dict(script=script, frames=[o.tobytes() for o in session.play(script)])
+
+def run(check, browser, folder, options):
+    "All checks of an exported page"
+    from pvg.export.web import export_web
+    place,files = folder/'page',folder/'files'
+    files.mkdir()
+    report = export_web(folder/'model.safetensors', place, tarball=options.tarball)
+    print(report, flush=True)
+    def sizes(): assert report.bytes<=30e6 and report.model_bytes<=8e6, str(report)
+    expected,facts,address = expectation(folder/'model.safetensors'),json.loads((place/'game.json').read_text()),serve(place)
+    check(sizes)
+    with Page(browser, address) as p:
+        for f,more in ((pixels,[expected]), (undo,[expected]), (hold,[facts]), (keys,[facts]), (text,[facts]), (starts,[facts, expected]), (record,[facts, files]), (asks_nobody,[address])): check(f, p, *more)
+    check(phone, browser, address)
+    check(trouble, browser, place, files)
+    check(hostile, browser, place, files)
+    check(places, browser, place, files, expected)
+    if options.measure: check(speed, browser, address, 8)
+    if options.soak: check(growth, browser, address, options.soak)
+    if options.shots: check(shots, browser, address, options.shots)
