@@ -61,6 +61,7 @@ class CaddyConfig:
     reconstruction_weight:float=1.# Weight of the pictures' L1
     perceptual_weight:float=1.   # Weight of the features' L1
     double_deep_levels:bool=True # Count the four deeper levels of features twice, as the released training did
+    squared_weight:float=1.      # Weight of the pictures' squared error beside L1 ('pairs' only); with 0 a pixel is drawn one way or the other, not in between
     motion_bias:float=None       # With a number, weight pixels by motion plus this
     states_weight:float=.2       # Weight of the states' squared error
     hidden_weight:float=1.       # Weight of the hidden states' squared error, pretraining only
