@@ -204,6 +204,7 @@ def train(
     minutes:float=None,# Train for so long instead
     batch_size:int=None,  # Clips in a step; the preset's if not given
     lr:float=None,     # Learning rate; the preset's if not given
+    warm_start:bool=False, # Published presets: discover the actions first, teach them, then train as published
     vgg:str=None,      # A local file of torchvision's VGG-19 weights, for published presets; fetched if not given
     perceptual:float=None, # Weight of the perceptual term; 0 trains without VGG-19
     valid_every:int=1000,  # Steps between validations
@@ -218,7 +219,7 @@ def train(
     if out and not out.endswith('.safetensors'): raise PvgError(f'a checkpoint is a file that ends in .safetensors, not {out}')
     preset,run,videos = _what(store, preset, config, run)
     given = dict(n_actions=_choose_count(videos, actions, seed, device), steps=steps, batch_size=batch_size, lr=lr, perceptual_weight=perceptual)
-    options = dict(preset=preset, seconds=None if minutes is None else 60*minutes, vgg=vgg, valid_every=valid_every, track=tuple(track.split(',')) if track else (),
+    options = dict(preset=preset, seconds=None if minutes is None else 60*minutes, warm_start=warm_start, vgg=vgg, valid_every=valid_every, track=tuple(track.split(',')) if track else (),
                    seed=seed, device=device, **given)
     place = Run(run_name(run, getattr(preset, 'name', preset), videos), root)
     model = train(videos, out, resume=resume, **options) if out else train_run(videos, place.name, root, **options)

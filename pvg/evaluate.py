@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['headlines', 'chosen_metrics', 'usual_detector', 'chosen_detector', 'held_positions', 'draw_at_random',
-           'protocol_facts', 'Evaluation', 'short_number', 'evaluate', 'paired_difference', 'compare']
+           'protocol_facts', 'Evaluation', 'short_number', 'evaluate', 'resampled', 'compare']
 
 # %% ../nbs/54_evaluate.ipynb #29c8c481
 import hashlib, json, math, platform, tempfile, time
@@ -17,7 +17,8 @@ from fastcore.basics import patch
 from . import __version__
 from .core import PvgError, frames_to_tensor, write_atomic
 from .data.store import VideoStore
-from .metrics.action import ActionMeter, TennisDetector, controllability, detect, detectors, get_detector, motion_track, object_errors
+from .metrics.action import (ActionMeter, TennisDetector, controllability, detect, detectors, frames_until_lost, get_detector, motion_track, object_errors,
+                                resampled_agreement, resampled_control, resampled_delta)
 from .metrics.frame import FrameMeter, Measures, frame_metrics, meter_state, network_metrics, pixel_metrics, restore_meter
 from .metrics.video import I3DFeatures, InceptionFeatures, VideoMeter
 from .model.caddy import Caddy, stack_clip
@@ -39,7 +40,7 @@ def chosen_metrics(
     own,names = {o.__name__: o for o in named if callable(o)},[o for o in named if not callable(o)]
     if unknown := sorted(set(map(str,names))-set(every)): raise PvgError(f'there is no metric {", ".join(unknown)}; there are {", ".join(every)}, or give a function')
     here = lambda o: o in pixel_metrics or fetch or o in weights
-    why = 'its weights were not given, and fetching is switched off'
+    why = 'the weights were not given, and fetching is switched off'
     _check_files(weights)
     frame = frame_metrics([o for o in names if here(o) and o not in _video_steps], weights)
     frame = {o: _no_home(frame.get(o, why)) for o in names if o not in _video_steps}
@@ -185,7 +186,7 @@ headlines = { # Label, and whether more (+1) or less (-1) is better
     'mse/avg':('MSE',-1), 'psnr/avg':('PSNR, dB',1), 'ssim/avg':('SSIM',1), 'motion_masked_mse/avg':('MSE where it moves',-1), 'lpips_vgg/avg':('LPIPS (VGG)',-1),
     'lpips_alex/avg':('LPIPS (Alex)',-1), 'vgg_cosine/avg':('VGG cosine',1), 'fid':('FID',-1), 'fvd':('FVD',-1),
     'delta_mse':('Delta-MSE, %',-1), 'delta_acc':('Delta-Acc, %',1), 'delta_acc/cross_validated':('Delta-Acc, cross-validated, %',1), 'delta_acc/chance':('  always the commonest action, %',0),
-    'add':('ADD, pixels',-1), 'add/still':('  always standing still',0), 'add/replay':('  as many mean movements, replayed',0), 'mdr':('MDR, %',-1), 'frames_until_lost':('Frames until the object is lost',1),
+    'add':('ADD, pixels',-1), 'add/still':('  ADD of always standing still',0), 'add/replay':('  ADD of as many mean movements',0), 'mdr':('MDR, %',-1), 'frames_until_lost':('Frames until the object is lost',1),
     'agreement/purity':('Purity of the actions, %',1), 'agreement/matched':('Matched actions, %',1), 'agreement/chance':('  the commonest true action, %',0),
     'direction/purity':('Purity against directions of movement, %',1), 'direction/chance':('  the commonest direction, %',0),
     'controllability':('Controllability',1), 'controllability/low':('  lower end of its 95 % interval',0), 'controllability/high':('  upper end',0), 'controllability/random':('  with random actions',0),
@@ -205,6 +206,7 @@ class Evaluation:
     action:ActionMeter  # Likewise
     action_names:list=None # Of the model's actions
     true_names:list=None   # Of the known ones
+    held:np.ndarray=None   # Where the object is while each action is held, for `controllability`
     scratch:object=None    # Keeps temporary files alive
     page:Path=None         # Its report, once written
 
@@ -217,7 +219,7 @@ def short_number(
 ) -> str: # A few digits; a dash where there is none
     "A number for a table"
     if value is None or not math.isfinite(value): return '–'
-    return str(value) if isinstance(value,int) else f'{value:.4f}' if abs(value)<1 else f'{value:.4g}'
+    return str(value) if isinstance(value,int) else f'{value:.4g}'
 
 
 @patch
@@ -312,10 +314,12 @@ def _action_measures(action, drawn, true):
     return out
 
 
-def _by_clip(frame, action, context):
+def _clip_numbers(frame, action, context):
     "One number a clip"
     errors = [object_errors([t], [d], context) for t,d in zip(action.true, action.drawn)]
-    return {**{k: list(v) for k,v in frame.clips.items()}, **({k: [o[k] for o in errors] for k in ('add','mdr')} if errors else {})}
+    lost = [frames_until_lost([t], [d], action.lost_distance)['frames_until_lost'] for t,d in zip(action.true, action.drawn)]
+    out = {**{k: list(v) for k,v in frame.clips.items()}, **({k: [o[k] for o in errors] for k in ('add','mdr')} | {'frames_until_lost':lost} if errors else {})}
+    return out | ({'delta_psnr':[action.drops.get(i, math.nan) for i in range(action.n)]} if action.drops else {})
 
 # %% ../nbs/54_evaluate.ipynb #64b4130c
 def _both_sides(drawn, store, split, folder, progress, options):
@@ -368,13 +372,13 @@ def evaluate(
     kept = _Unkept() if folder is None or own else _Kept(Path(folder)/'.measuring', [protocol, drawn.store.manifest['seal'], true.places, n], save_every)
     _measure_clips(model, store, true, drawn, frame, video, action, finder=='bair', random_clips, seed, progress, kept)
     measures = Measures().join(frame.result()).join(video.result()).join(_action_measures(action, drawn, true))
-    if model is None: measures.lack('only a model can be played, and these are drawn clips', 'controllability')
-    else: measures.join(controllability(held_positions(model, true, function or motion_track, starts, steps, progress), seed=seed))
+    held = None if model is None else held_positions(model, true, function or motion_track, starts, steps, progress)
+    measures.join(Measures().lack('only a model can be played, and these are drawn clips', 'controllability') if held is None else controllability(held, seed=seed))
     if remark: measures.notes['detector'] = remark
     if drawn.column=='action': measures.notes['actions'] = 'taken from the column action of the drawn clips, which have no inferred_action'
     kept.done()
-    return Evaluation(name, measures, protocol, _by_clip(frame, action, context), true, drawn, frame, action, (getattr(model, 'card', None) or {}).get('actions'),
-                      store.metadata.get('actions'), scratch)
+    return Evaluation(name, measures, protocol, _clip_numbers(frame, action, context), true, drawn, frame, action, (getattr(model, 'card', None) or {}).get('actions'),
+                      store.metadata.get('actions'), held, scratch)
 
 
 def _highest(drawn):
@@ -418,36 +422,63 @@ def save_clips(self:Evaluation,
     return write_atomic(path, '\n'.join(','.join(map(str,row)) for row in [head,*rows])+'\n')
 
 # %% ../nbs/54_evaluate.ipynb #dae50f74
-def paired_difference(
-    first,            # One number a clip, NaN where there is none
-    second,           # The same for the other
-    samples:int=1000, # Drawings for the interval
-    seed:int=0,       # Of these
-) -> tuple: # Mean of second-first, lower and upper end of its 95 % interval, clips that counted; `None` where none did
-    "How much two models differ on the same clips"
-    apart = np.asarray(second, float)-np.asarray(first, float)
-    apart = apart[np.isfinite(apart)]
-    if not len(apart): return None
-    drawn = np.random.default_rng(seed).integers(len(apart), size=(samples,len(apart)))
-    means = np.array([apart[o].mean() for o in drawn])
-    return apart.mean().item(),*np.quantile(means, (.025,.975)).tolist(),len(apart)
+def _ratio(weights, values, counts=None):
+    "Weighted mean of one number a clip, NaN where there is none; `counts` says how much each clip holds"
+    values = np.asarray(values, float)
+    counts = np.isfinite(values)*(1. if counts is None else np.asarray(counts, float))
+    total = weights@counts
+    return (weights@(np.nan_to_num(values)*counts))/np.where(total>0, total, np.nan)
+
+
+def resampled(
+    evaluation:Evaluation, # What was measured
+    weights,               # How often each clip counts, (samples, clips)
+) -> dict: # (samples,) by name, for numbers that can be had from parts
+    "What the numbers would be with other clips"
+    e,a = evaluation,evaluation.action
+    there = [np.isfinite(t).all(axis=1) for t in a.true]
+    counts = dict(add=[(t & np.isfinite(d).all(axis=1)).sum() for t,d in zip(there, a.drawn)], mdr=[t.sum() for t in there])
+    out = {f'{k}/avg' if f'{k}/avg' in e.measures else k: _ratio(weights, v, counts.get(k)) for k,v in e.clips.items()}
+    if 'delta_mse' not in e.measures.reasons: out |= resampled_delta(*a.pooled(), weights)
+    if len(a.known)==a.n: out |= resampled_agreement(*zip(*a.known), a.n_actions, weights)
+    return out
+
+
+def _starts_again(evaluations, samples, seed):
+    "Controllability with other starts, the same for all; nothing where it cannot be had"
+    if any(e.held is None or 'controllability' in e.measures.reasons for e in evaluations): return [{} for _ in evaluations]
+    n = len(evaluations[0].held)
+    weights = np.random.default_rng(seed).multinomial(n, np.ones(n)/n, samples).astype(float)
+    return [{'controllability':resampled_control(e.held, weights)} for e in evaluations]
+
+# %% ../nbs/54_evaluate.ipynb #74a7bfb6
+def _differences(first, second, samples, seed):
+    "Difference and 95 % interval by name"
+    n = len(first.true)
+    weights = np.random.default_rng(seed).multinomial(n, np.ones(n)/n, samples).astype(float)
+    one,other = ({**resampled(e, weights), **more} for e,more in zip((first,second), _starts_again((first,second), samples, seed)))
+    out = {}
+    for k in one.keys() & other.keys():
+        apart = other[k]-one[k]
+        apart = apart[np.isfinite(apart)]
+        point = second.measures.get(k, math.nan)-first.measures.get(k, math.nan)
+        if len(apart) and math.isfinite(point): out[k] = point,*np.quantile(apart, (.025,.975)).tolist()
+    return out
 
 
 def compare(
     evaluations:list, # Results on the same clips; the others are compared with the first
     samples:int=1000, # Drawings for the intervals
     seed:int=0,       # Of these
-) -> list: # For each number `dict(name, label, better, values, differences)`
+) -> list: # For each number `dict(name, label, better, values, differences)`, each difference with the ends of its 95 % interval, or `None`
     "Several models side by side"
     first = evaluations[0]
     for o in evaluations[1:]:
         same = [(e.protocol['dataset']['sha256'], e.true.places, e.true.length, e.true.step, e.protocol['context']) for e in (first,o)]
         if same[0]!=same[1]: raise PvgError(f'{o.name} was measured on other clips than {first.name}; evaluate both with the same split, length, stride, skip and context')
     names = dict.fromkeys(name for e in evaluations for name,*_ in e.headline_rows())
-    rows = []
+    apart,rows = [_differences(first, e, samples, seed) for e in evaluations[1:]],[]
     for name in sorted(names, key=[*headlines, *(o for o in names if o not in headlines)].index):
         label,better = headlines.get(name, (name.removesuffix('/avg'),0))
-        key = name.removesuffix('/avg')
-        pairs = [paired_difference(first.clips[key], e.clips[key], samples, seed) if key in first.clips and key in e.clips else None for e in evaluations[1:]]
-        rows.append(dict(name=name, label=label, better=better, values=[e.measures.get(name, math.nan) for e in evaluations], differences=[None,*pairs]))
+        rows.append(dict(name=name, label=label, better=better, values=[e.measures.get(name, math.nan) for e in evaluations], differences=[None, *(o.get(name) for o in apart)]))
     return rows

@@ -23,6 +23,7 @@ from .discover import discover, pick_skip
 from .learner import playable_learner, preset_loss, use_actions
 from .model.caddy import Caddy, CaddyConfig, preset_config, presets
 from .runs import Run, SaveTraining, StopWhenAsked, only_one
+from .warm_start import warm_start
 from .watch import ActionAlarm, Watch, WriteRow, action_portraits, tracker
 
 # %% ../nbs/45_recipe.ipynb #e1511537
@@ -43,9 +44,14 @@ def training_config(
     return config
 
 
+def _shrink(config):
+    "How much smaller discovery looks at frames: as the preset says, or half as large where published frames are large"
+    return config.action_shrink if config.action_network=='pairs' else 1+(min(config.width, config.height)>=128)
+
+
 def _looked_at(config, store):
     "The size at which discovery looks; `None` for the store's own"
-    size = config.width//config.action_shrink, config.height//config.action_shrink
+    size = config.width//_shrink(config), config.height//_shrink(config)
     return None if size==(store.width, store.height) else size
 
 
@@ -125,7 +131,8 @@ def train(
     path:str|Path,         # Checkpoint to write, `.safetensors`
     preset='quick',        # Name of a preset, or a configuration
     seconds:float=None,    # Take about so long instead of `steps`, discovery included; at least half of it is for the training after it
-    discovery_steps:int=400, # Steps of discovery, for our own presets
+    discovery_steps:int=400, # Steps of discovery, for our own presets and a warm start, whose lesson takes as many
+    warm_start:bool=False, # Teach a new model of a published preset the discovered actions, before its training as published
     seed:int=0,            # Of weights, clips and noise
     device=None,           # The best one there if `None`
     resume:bool=False,     # Go on from the checkpoint at `path`, or from a published `latest.pth.tar` beside it
@@ -145,7 +152,9 @@ def train(
     path,device,begin = Path(path),pick_device(device),time.monotonic()
     config = training_config(store, preset, **overrides)
     if seconds is not None and not 0<seconds<float('inf'): raise PvgError(f'a training takes a time above 0 seconds, not {seconds}')
-    if config.action_network=='states': vgg = preset_loss(config, vgg).loss.vgg
+    ours = config.action_network=='pairs'
+    if warm_start and ours: raise PvgError(f'the preset {config.name!r} discovers its actions in any case: a warm start is for the published presets')
+    if not ours: vgg = preset_loss(config, vgg).loss.vgg
     with only_one(path):
         if results: writable_folder(Path(results)/'images')
         seed_everything(seed)
@@ -155,23 +164,26 @@ def train(
             return model.eval()
         every = 10**6 if seconds else max(1, min(valid_every, config.steps))
         dls = training_loaders(store, config, every, state[1]['step'] if state else 0, splits=splits, valid_batches=valid_batches, seed=seed, device=device)
-        ours,trackers = config.action_network=='pairs',[tracker(o, path.parent.name, results or path.parent) for o in track]
+        trackers = [tracker(o, path.parent.name, results or path.parent) for o in track]
         half = half_precision_pays(device) and ours if half_precision is None else half_precision
         cbs = [SaveTraining(path, store, splits[-1], state=state), *trackers, *([ProgressLine()] if progress else []), *([HalfPrecision(device.type)] if half else []),
                *([] if ours else [ActionAlarm(revive=revive, progress=progress)]), *([Watch(results), WriteRow(Path(results)/'log.csv', progress)] if results else []), *cbs]
         learn = playable_learner(dls, config, model=model, vgg=vgg, cbs=cbs)
-        if model is None and ours: _discover(learn.model, store, splits[0], discovery_steps, seed, device, progress, results)
+        if model is None and (ours or warm_start): _discover(learn, store, splits[0], discovery_steps, seed, progress, results)
         return _fit(learn, config, state, seconds, begin, path, progress)
 
 # %% ../nbs/45_recipe.ipynb #562fe63b
-def _discover(model, store, split, steps, seed, device, progress, results):
-    "Give a new model its actions"
-    c = model.config
-    size = _looked_at(c, store)
-    found = discover(store, c.n_actions, c.action_dims, steps=steps, split=split, skip=c.frame_skip, size=size, seed=seed, device=device, progress=progress)
+def _discover(learn, store, split, steps, seed, progress, results):
+    "Give a new model its actions: as they are found, or taught to the published networks"
+    c,device = learn.model.config,learn.dls.device
+    size,ours = _looked_at(c, store),c.action_network=='pairs'
+    found = discover(store, c.n_actions, c.action_dims if ours else 2, steps=steps, split=split, skip=c.frame_skip, size=size, seed=seed, device=device, progress=progress)
     if progress: print(found, flush=True)
     if results: _show_discovery(found, store, split, size, device, Path(results)/'images')
-    use_actions(model, found)
+    if ours: return use_actions(learn.model, found)
+    found.network.shrink = _shrink(c)
+    alike = warm_start(learn.model, found, learn.dls, steps, cbs=[ProgressLine('teaching actions')] if progress else ())
+    if progress: print(f'the published networks see {alike:.0%} of the transitions as discovery does', flush=True)
 
 
 def _show_discovery(found, store, split, size, device, folder):

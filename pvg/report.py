@@ -145,7 +145,7 @@ def _comparison(evaluations):
     interval = lambda o: '–' if o is None else f'{short_number(o[0])} [{short_number(o[1])}, {short_number(o[2])}]'
     head = ['',*(o.name for o in evaluations),*(f'{o.name} − {first.name} [95 %]' for o in others)]
     blocks = [('table', [head]+[[o['label'].strip(), *map(short_number, o['values']), *map(interval, o['differences'][1:])] for o in rows]),
-              ('p', f'Differences are means over {len(first.true)} clips, clip by clip; intervals from drawing clips again with replacement.')]
+              ('p', f'Intervals: the same of the {len(first.true)} clips are drawn again with replacement for both, and the numbers computed from them; for controllability, starts are drawn. What cannot be had from parts has none.')]
     sizes = {o.name: '{}x{}'.format(*o.true.size) for o in evaluations}
     if len(set(sizes.values()))>1: blocks.append(('p', 'Frames were compared at different sizes, so that errors are not of the same kind: '+', '.join(f'{k} {v}' for k,v in sizes.items())+'.'))
     return blocks

@@ -7,7 +7,7 @@ __all__ = ['detectors', 'breakout_paddle', 'tennis_player', 'detect_players', 'p
            'motion_track', 'get_detector', 'detect', 'movements', 'delta_mse', 'delta_statistics', 'delta_accuracy',
            'plot_deltas', 'action_agreement', 'plot_confusion', 'direction_agreement', 'object_errors', 'still_error',
            'mean_movements', 'centroid_replay_error', 'frames_until_lost', 'controllability', 'delta_psnr',
-           'ActionMeter']
+           'resampled_delta', 'resampled_agreement', 'resampled_control', 'ActionMeter']
 
 # %% ../../nbs/52_metrics.action.ipynb #9f069294
 import warnings
@@ -370,11 +370,15 @@ def plot_confusion(
     found_names=None, # Names of the found ones
 ): # A matplotlib figure
     "Which true actions each found action stands for, in percent of the found one"
+    from matplotlib.patheffects import withStroke
     counts = np.asarray(confusion, float)
     percent = 100*counts/np.maximum(counts.sum(axis=1, keepdims=True), 1)
     figure,(ax,) = _plot(.5*counts.shape[1]+1.4, .35*counts.shape[0]+.9)
-    ax.imshow(percent, cmap='Blues', vmin=0, vmax=150, aspect='auto', alpha=.6)
-    for (i,j),value in np.ndenumerate(percent): ax.text(j, i, f'{value:.0f}', ha='center', va='center', color='#808080', fontsize=8)
+    color = np.broadcast_to([.12,.47,.71,0], (*percent.shape,4)).copy()
+    color[...,3] = percent/100
+    ax.imshow(color, aspect='auto')
+    edge = [withStroke(linewidth=2, foreground='#505050')] # readable on white, on black, and on blue
+    for (i,j),value in np.ndenumerate(percent): ax.text(j, i, f'{value:.0f}', ha='center', va='center', color='white', fontsize=8, path_effects=edge)
     ax.set_xticks(range(counts.shape[1]), true_names or range(counts.shape[1]))
     ax.set_yticks(range(counts.shape[0]), found_names or range(counts.shape[0]))
     ax.set(xlabel='true', ylabel='found')
@@ -553,10 +557,72 @@ def delta_psnr(
     true,drawn,random = (unit_frames(o) for o in (true,drawn,random))
     return (psnr(true, drawn)-psnr(true, random)).double().numpy()
 
+# %% ../../nbs/52_metrics.action.ipynb #b1ddd6f9
+def _by_clip(clips, n, *values):
+    "Sums over the transitions of each clip, (n, ...)"
+    out = [np.zeros((n, *np.shape(o)[1:])) for o in values]
+    for total,o in zip(out, values): np.add.at(total, clips, o)
+    return out
+
+
+def resampled_delta(
+    delta,   # Movements, (n, coordinates)
+    actions, # The action of each, (n,)
+    clips,   # The clip of each, (n,), from 0
+    weights, # How often each clip counts, (samples, clips)
+) -> dict: # `delta_mse` and, with two actions at least, `delta_acc` and `delta_acc/cross_validated`, (samples,) each, in percent
+    "What Delta-MSE and Delta-Acc would be with other clips"
+    delta,actions,n = _checked(delta, actions)
+    if not len(delta): return {}
+    one,delta = np.eye(n)[actions],delta-delta.mean(axis=0)
+    count,first,second = _by_clip(clips, weights.shape[1], one, one[:,:,None]*delta[:,None], one[:,:,None]*delta[:,None]**2)
+    count,first,second = (np.tensordot(weights, o, 1) for o in (count,first,second))
+    within = (second-first**2/np.maximum(count, 1)[...,None]).sum(axis=(1,2))
+    total = (second.sum(axis=1)-first.sum(axis=1)**2/np.maximum(count.sum(axis=1), 1)[:,None]).sum(axis=1)
+    out = dict(delta_mse=100*within/np.where(total>1e-12, total, np.nan))
+    if len(np.unique(actions))<2: return out
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore')
+        told = dict(delta_acc=_fit_predict('linear', 0, delta, actions, delta))
+        if len(np.unique(clips))>1: told['delta_acc/cross_validated'] = _validated('linear', 0, delta, actions, clips, 5)
+    for name,predicted in told.items():
+        right,every = _by_clip(clips, weights.shape[1], predicted==actions, np.ones(len(actions)))
+        out[name] = 100*weights@right/np.where(weights@every>0, weights@every, np.nan)
+    return out
+
+
+def resampled_agreement(
+    found,    # The action the model saw in each transition of each clip: a list of (time-1,)
+    true,     # The action that was done, likewise
+    n_found:int, # How many the model has
+    weights,  # How often each clip counts, (samples, clips)
+) -> dict: # `agreement/purity` and `agreement/matched`, (samples,) each, in percent
+    "What the agreement with known actions would be with other clips"
+    from scipy.optimize import linear_sum_assignment
+    if not found: return {}
+    labels = np.unique(np.concatenate(true))
+    counts = np.zeros((len(found), n_found, len(labels)))
+    for o,f,t in zip(counts, found, true): np.add.at(o, (np.asarray(f, int), np.searchsorted(labels, t)), 1)
+    counts = np.tensordot(weights, counts, 1)
+    total = np.maximum(counts.sum(axis=(1,2)), 1)
+    matched = np.array([o[linear_sum_assignment(-o)].sum() for o in counts])
+    return {'agreement/purity': 100*counts.max(axis=2).sum(axis=1)/total, 'agreement/matched': 100*matched/total}
+
+
+def resampled_control(
+    positions, # As for `controllability`
+    weights,   # How often each start counts, (samples, starts)
+) -> np.ndarray: # (samples,)
+    "What controllability would be from other starts"
+    moved = positions[:,:,-1]-positions[:,:,0]
+    whole = np.isfinite(moved).all(axis=(1,2))
+    apart = (moved-moved.mean(axis=1, keepdims=True))[whole].reshape(int(whole.sum()), -1)
+    return _control(apart@apart.T, weights[:,whole])
+
 # %% ../../nbs/52_metrics.action.ipynb #e57b415c
 class ActionMeter:
     "Action metrics over many clips"
-    counted = 'delta','actions','clips','dropped','true','drawn','known','drop','n'
+    counted = 'delta','actions','clips','dropped','true','drawn','known','drop','drops','n'
     def __init__(self,
         n_actions:int,          # How many actions the model has
         detector=None,          # 'breakout', 'tennis', 'motion', or a function from frames to positions; `None` when positions are given
@@ -566,7 +632,7 @@ class ActionMeter:
         self.n_actions,self.context,self.lost_distance = n_actions,context,lost_distance
         self.detector = None if detector is None else get_detector(detector)
         self.delta,self.actions,self.clips,self.dropped = [],[],[],0
-        self.true,self.drawn,self.known,self.drop,self.n = [],[],[],PositionStatistics(),0
+        self.true,self.drawn,self.known,self.drop,self.drops,self.n = [],[],[],PositionStatistics(),{},0
 
     def update(self,
         frames,            # A true clip, uint8, (time, height, width, 3)
@@ -584,7 +650,10 @@ class ActionMeter:
         self.delta.append(delta); self.actions.append(seen); self.clips.append(np.full(len(seen), self.n))
         self.dropped,self.n = self.dropped+dropped,self.n+1
         if judged: self.true.append(found); self.drawn.append(detect(self.detector, drawn))
-        if drawn is not None and random is not None: self.drop.update(delta_psnr(frames, drawn, random))
+        if drawn is not None and random is not None:
+            drop = delta_psnr(frames, drawn, random)
+            self.drop.update(drop)
+            self.drops[self.n-1] = drop.mean().item()
         if true_actions is not None: self.known.append((np.asarray(actions),np.asarray(true_actions)))
 
 # %% ../../nbs/52_metrics.action.ipynb #1c49ba8f

@@ -357,17 +357,17 @@ def restore_meter(
     if hasattr(o,'counted'):
         for k in o.counted: setattr(o, k, restore_meter(getattr(o,k), state[k]))
         return o
-    if isinstance(state,dict): return {k: restore_meter(o[k], v) for k,v in state.items()}
+    if isinstance(state,dict): return {k: restore_meter((o or {}).get(k), v) for k,v in state.items()}
     if isinstance(state,list): return type(o)(map(restore_meter, o, state)) if o else [restore_meter(None, v) for v in state]
     return state.numpy() if isinstance(state,torch.Tensor) else state
 
 # %% ../../nbs/50_metrics.frame.ipynb #7e7d2aea
-def _plot(width, height, columns=1):
+def _plot(width, height, columns=1, rows=1):
     "A figure and its axes, transparent and grey"
     from matplotlib.figure import Figure
     figure = Figure(figsize=(width,height), dpi=72, layout='constrained')
     figure.patch.set_alpha(0)
-    axes = figure.subplots(1, columns, squeeze=False)[0]
+    axes = figure.subplots(rows, columns, squeeze=False).flatten()
     for ax in axes:
         ax.patch.set_alpha(0)
         ax.tick_params(colors='#808080')
@@ -395,11 +395,14 @@ def plot(self:FrameMeter,
 ): # A matplotlib figure
     "Each metric against the position in the clip, with the interval of its mean"
     names = names or list(self.statistics)
-    figure,axes = _plot(2*len(names), 1.6, len(names))
+    columns,rows = min(4, len(names)),-(-len(names)//4)
+    figure,axes = _plot(2*columns, 1.6*rows, columns, rows)
+    for ax in axes[len(names):]: ax.set_visible(False)
     for ax,name in zip(axes, names):
         o = self.statistics[name]
         half = 1.96*np.sqrt(o.variance/np.maximum(o.n-1, 1))
         ax.plot(o.mean, color='tab:blue')
         ax.fill_between(np.arange(len(o.mean)), o.mean-half, o.mean+half, color='tab:blue', alpha=.3, lw=0)
-        ax.set(title=name, xlabel='frame')
+        ax.set_title(name.replace('_',' '), fontsize=10); ax.set_xlabel('frame')
+        ax.yaxis.get_offset_text().set_color('#808080')
     return figure
