@@ -95,10 +95,11 @@ class OnnxStep:
         threads:int=1,         # Threads to compute with
     ):
         if not isinstance(source, bytes) and not Path(source).is_file(): raise PvgError(f'there is no file {source}')
+        data = source if isinstance(source, bytes) else Path(source).read_bytes() # bytes cannot send onnxruntime to other files
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads,options.log_severity_level = threads,3
         try:
-            self.session = onnxruntime.InferenceSession(source if isinstance(source, bytes) else str(source), options, providers=['CPUExecutionProvider'])
+            self.session = onnxruntime.InferenceSession(data, options, providers=['CPUExecutionProvider'])
             self.facts = self.session.get_modelmeta().custom_metadata_map
             self.names = json.loads(self.facts['actions'])
             self.stacking,self.action_dims = int(self.facts['stacking']),int(self.facts['action_dims'])
