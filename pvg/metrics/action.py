@@ -470,7 +470,7 @@ def mean_movements(
     delta = [movements(o, np.zeros(len(o)-1, int))[0] for o,_ in _paired(true, true)]
     delta = np.concatenate(delta) if delta else np.zeros((0,1))
     k = min(k, len(np.unique(delta, axis=0)))
-    return KMeans(k, n_init=10, random_state=seed).fit(delta).cluster_centers_ if k else delta
+    return KMeans(k, n_init=10, random_state=seed).fit(delta).cluster_centers_.round(9) if k else delta
 
 
 def centroid_replay_error(
