@@ -6,7 +6,7 @@
 __all__ = ['action_axes', 'SeeAndDraw', 'seeing_loss', 'drawing_loss', 'teaching_loss', 'Teach', 'nearest_centre',
            'settle_centroids', 'warm_start']
 
-# %% ../nbs/39_warm_start.ipynb #82640abb
+# %% ../nbs/39_warm_start.ipynb #c831b5c4
 import torch
 import torch.nn.functional as F
 from fastai.callback.core import Callback
@@ -24,7 +24,7 @@ from .losses import foreground_weights, truth_pyramid, weighted_l1
 from .model.action import moved_centroids
 from .model.caddy import Caddy
 
-# %% ../nbs/39_warm_start.ipynb #5caf3e3f
+# %% ../nbs/39_warm_start.ipynb #af8616fe
 @torch.no_grad()
 def action_axes(
     centroids:torch.Tensor, # Centre of each action's codes, (actions, d)
@@ -37,7 +37,7 @@ def action_axes(
     axes = torch.linalg.svd(apart).Vh[:dims].T
     return F.pad(axes, (0, dims-axes.shape[1]))
 
-# %% ../nbs/39_warm_start.ipynb #143c3dd0
+# %% ../nbs/39_warm_start.ipynb #86080890
 class SeeAndDraw(nn.Module):
     "What a published model does without its dynamics: see actions, by every member of an ensemble, and draw a state"
     def __init__(self,
@@ -100,7 +100,7 @@ class Teach(Callback):
         seen = self.network(self.x)
         self.learn.yb = seen.logits.argmax(dim=-1), seen.sampled_directions@self.axes, self.x
 
-# %% ../nbs/39_warm_start.ipynb #cadd78d0
+# %% ../nbs/39_warm_start.ipynb #1975cdea
 @torch.no_grad()
 def nearest_centre(
     classifier:nn.Linear, # Of an action network, changed in place
