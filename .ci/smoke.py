@@ -41,6 +41,13 @@ def play(learn, store):
         frame = session.step(action)
         assert frame.shape == first.shape, f'a played frame has shape {frame.shape}'
 
+def play_shipped():
+    "The model in the package, without anything else"
+    from pvg.play.session import PlaySession
+    session = PlaySession('shipped')
+    frames = session.play([0,1,2])
+    assert (frames[1:]!=frames[:-1]).any(), 'the model in the package draws no change'
+
 def main():
     "Run the path, one line per stage"
     for name in ('nbdev', 'execnb'): assert importlib.util.find_spec(name) is None, f'{name} is installed: this must run without it'
@@ -51,5 +58,6 @@ def main():
         start = time.perf_counter(); dls = load(store); say('load', start)
         start = time.perf_counter(); learn = train(dls); say('train', start)
         start = time.perf_counter(); play(learn, store); say('play', start)
+        start = time.perf_counter(); play_shipped(); say('play what comes along', start)
 
 if __name__=='__main__': main()
