@@ -135,7 +135,7 @@ class Discovery:
 @torch.no_grad()
 def _codes(network, loader, batches):
     "Codes and displacements of many pairs, and the background"
-    pairs = [b for b,in (loader.after_batch(loader.create_item(i)) for i in range(batches))]
+    pairs = [b.to(network.mean.weight.device) for b,in (loader.after_batch(loader.create_item(i)) for i in range(batches))]
     usual = torch.cat([b[:,0,:3] for b in pairs[:8]]).median(dim=0).values
     codes = torch.cat([network(b).sampled_directions[:,0] for b in pairs])
     return codes, torch.cat([displacement(b, usual) for b in pairs])
