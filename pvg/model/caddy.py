@@ -44,6 +44,7 @@ class CaddyConfig:
     compact:bool=False           # One LSTM beside a direct way, and a decoder that only doubles
     feed_forward:bool=False      # No memory: what the stacked frames show is all R knows
     single_frame_share:float=0.  # Share of training batches that begin from fewer frames than are stacked (`feed_forward` only)
+    action_noise:float=0.        # Share of training transitions told a random action, so that one that never happens somewhere (towards the wall, at the wall) is known there ('pairs' only)
     variation_dropout:float=0.   # Share of training clips drawn without their variations ('pairs' only)
     batch_size:int=8             # Clips per step
     clip_lengths:tuple=(7,9)     # First and last clip length in frames
@@ -87,7 +88,7 @@ class CaddyConfig:
 
 # %% ../../nbs/25_model.caddy.ipynb #81ca11d4
 _full = dict(hidden=128, clip_lengths=(7,12), clip_steps=25_000, n_actions=7)
-_ours = dict(action_network='pairs', action_dims=2, features=32, hidden=32, downsampling=4, inherit=True, variation_dropout=.3, pretraining_steps=0, weight_decay=0.)
+_ours = dict(action_network='pairs', action_dims=2, features=32, hidden=32, downsampling=4, inherit=True, variation_dropout=.3, action_noise=.1, pretraining_steps=0, weight_decay=0.)
 
 presets = dict(
     bair     = CaddyConfig('bair', 256, 256, action_dims=2, pretraining_steps=1000, evaluation_batch=8, evaluation_length=30, **_full),
@@ -344,7 +345,16 @@ def _observe_pairs(self:Caddy, clip):
     if self.config.use_variations:
         keep = torch.rand(len(clip), 1, 1, device=clip.device)>=(self.config.variation_dropout if self.training else 0.)
         v = keep*variations(samples, true.sampled_directions, self.centroids)
+    if self.training and self.config.action_noise: samples,v = self._mislead(samples, v)
     return 0, true, samples, v
+
+
+@patch
+def _mislead(self:Caddy, samples, v):
+    "Some actions replaced by random ones without variation"
+    other = F.one_hot(torch.randint(samples.shape[-1], samples.shape[:-1], device=samples.device), samples.shape[-1]).to(samples.dtype)
+    wrong = torch.rand(*samples.shape[:-1], 1, device=samples.device)<self.config.action_noise
+    return torch.where(wrong, other, samples), torch.where(wrong, 0., v)
 
 
 @patch
