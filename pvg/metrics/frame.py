@@ -107,7 +107,8 @@ def _blur(x):
     "Gaussian window of 11 taps and deviation 1.5 over (n, 1, height, width), valid borders"
     taps = (-.5*((torch.arange(11, device=x.device, dtype=x.dtype)-5)/1.5).square()).exp()
     taps = taps/taps.sum()
-    return F.conv2d(F.conv2d(x, taps[None,None,:,None]), taps[None,None,None])
+    rows,columns = (torch.stack([F.pad(taps, (i,n-11-i)) for i in range(n-10)]) for n in x.shape[-2:])
+    return rows@x@columns.T # Products with band matrices take a fraction of a convolution's time for one channel
 
 
 def _similarity(true, drawn):
