@@ -6,6 +6,7 @@
 __all__ = ['StoreError', 'Lossless', 'H264', 'VideoInfo', 'StoreWriter', 'VideoStore']
 
 # %% ../../nbs/10_data.store.ipynb #41faf80c
+from functools import cache
 import hashlib,json,os,re,secrets,shutil,threading,zlib
 from contextlib import suppress
 from dataclasses import asdict,dataclass,field,replace
@@ -58,6 +59,14 @@ def _colours(frame, reformatter, form):
         src_color_range=ColorRange.JPEG, dst_color_range=ColorRange.JPEG, interpolation=Interpolation.BILINEAR)
 
 # %% ../../nbs/10_data.store.ipynb #096d2157
+@cache
+def _steady():
+    "Options that make x264 give the same bits every time: its AVX-512 code does not, and where that is, AVX2 is too"
+    try: from numpy._core._multiarray_umath import __cpu_features__ as has
+    except ImportError: from numpy.core._multiarray_umath import __cpu_features__ as has # numpy 1
+    return {'x264-params':'asm=avx2'} if has.get('AVX512F') else {}
+
+
 @dataclass(frozen=True)
 class H264:
     "Frames nearly as they were, in a small part of the space: one H.264 group of pictures for each chunk"
@@ -79,7 +88,7 @@ class H264:
         codec = av.CodecContext.create('libx264','w')
         codec.height,codec.width,codec.pix_fmt = frames.shape[1],frames.shape[2],self.pixels
         codec.time_base,codec.thread_count = Fraction(1,25),1
-        codec.options = dict(crf=str(self.crf), preset=self.preset, tune='fastdecode', g=str(n+1))
+        codec.options = dict(crf=str(self.crf), preset=self.preset, tune='fastdecode', g=str(n+1), **_steady())
         packets,reformatter = [],VideoReformatter()
         for i,frame in enumerate(frames):
             picture = _colours(av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format='rgb24'), reformatter, self.pixels)
