@@ -88,7 +88,7 @@ class CaddyConfig:
 
 # %% ../../nbs/25_model.caddy.ipynb #81ca11d4
 _full = dict(hidden=128, clip_lengths=(7,12), clip_steps=25_000, n_actions=7)
-_ours = dict(action_network='pairs', action_dims=2, features=32, hidden=32, downsampling=4, inherit=True, variation_dropout=.3, action_noise=.1, pretraining_steps=0, weight_decay=0.)
+_ours = dict(action_network='pairs', action_dims=2, features=32, hidden=32, downsampling=4, inherit=True, variation_dropout=.3, pretraining_steps=0, weight_decay=0.)
 
 presets = dict(
     bair     = CaddyConfig('bair', 256, 256, action_dims=2, pretraining_steps=1000, evaluation_batch=8, evaluation_length=30, **_full),
