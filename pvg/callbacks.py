@@ -50,6 +50,8 @@ class TrainingSchedule(Callback):
         self.model.temperature = linear(c.temperatures, self.share(c.temperature_steps))
         self.model.context = round(linear(c.contexts, self.share(c.context_steps)))
         self.model.pretraining = self.step<c.pretraining_steps
+        self.model.close_up = bool(c.window) and self.share(c.window_steps)<1
+        if c.squared_share<1 and self.share(float(c.squared_share))>=1: self.learn.loss_func.loss.squared = 0.
 
     def after_batch(self):
         self.step += 1

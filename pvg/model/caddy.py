@@ -18,6 +18,7 @@ from pvg.model.action import (ActionNetwork, Observed, PairActionNetwork, gumbel
 from .decoder import Decoder, PixelDecoder
 from .dynamics import CompactDynamics, Dynamics, FeedForwardDynamics
 from .encoder import Encoder, StackEncoder
+from ..windows import cut_windows, moving_windows
 
 # %% ../../nbs/25_model.caddy.ipynb #04ec833c
 @dataclass(frozen=True)
@@ -43,6 +44,9 @@ class CaddyConfig:
     inherit:bool=False           # Draw only what changes, keep the rest of the previous frame
     compact:bool=False           # One LSTM beside a direct way, and a decoder that only doubles
     feed_forward:bool=False      # No memory: what the stacked frames show is all R knows
+    window:tuple=None            # (width, height) of the parts of a frame that training looks at first, multiples of 16; whole frames from the beginning if `None` (`feed_forward` only)
+    windows:int=4                # Parts of each clip
+    window_steps:float=.6        # Steps, or share of the training, that look at parts
     single_frame_share:float=0.  # Share of training batches that begin from fewer frames than are stacked (`feed_forward` only)
     action_noise:float=0.        # Share of training transitions told a random action, so that one that never happens somewhere (towards the wall, at the wall) is known there ('pairs' only)
     variation_dropout:float=0.   # Share of training clips drawn without their variations ('pairs' only)
@@ -63,6 +67,7 @@ class CaddyConfig:
     perceptual_weight:float=1.   # Weight of the features' L1
     double_deep_levels:bool=True # Count the four deeper levels of features twice, as the released training did
     squared_weight:float=1.      # Weight of the pictures' squared error beside L1 ('pairs' only); with 0 a pixel is drawn one way or the other, not in between
+    squared_share:float=1.       # Share of the training, from its beginning, in which the squared error counts
     motion_bias:float=None       # With a number, weight pixels by motion plus this
     states_weight:float=.2       # Weight of the states' squared error
     hidden_weight:float=1.       # Weight of the hidden states' squared error, pretraining only
@@ -81,6 +86,8 @@ class CaddyConfig:
         counts = dict(n_actions=self.n_actions, action_dims=self.action_dims, stacking=self.stacking, features=self.features, hidden=self.hidden, ensemble=self.ensemble, contexts=min(self.contexts))
         low = [f'{k} {v}' for k,v in counts.items() if v<1] + ([f'clip_lengths {self.clip_lengths}'] if min(self.clip_lengths)<2 else [])
         if low: raise PvgError(f'a configuration needs at least 1 of each, and clips of 2 frames, not {", ".join(low)}')
+        if self.window and (not self.feed_forward or any(o%16 or not 0<o<=most for o,most in zip(self.window, (self.width, self.height)))):
+            raise PvgError(f'a window is looked at by networks without memory, and is a multiple of 16 pixels inside {self.width}x{self.height}, not {self.window}')
         if self.action_network not in ('states','pairs'): raise PvgError(f"action_network is 'states' or 'pairs', not {self.action_network!r}")
 
     @property
@@ -130,7 +137,7 @@ class Caddy(nn.Module):
             self.decoder = Decoder(c.hidden, stages=3 if c.downsampling==8 else 2, inherit=c.inherit, compact=c.compact)
         if c.action_network=='states': self.state_to_hidden = nn.Conv2d(c.features, c.hidden, 3, padding=1)
         self.register_buffer('centroids', torch.randn(c.n_actions, c.action_dims))
-        self.temperature,self.context,self.noise,self.pretraining = c.temperatures[0],c.contexts[0],1.,False
+        self.temperature,self.context,self.noise,self.pretraining,self.close_up = c.temperatures[0],c.contexts[0],1.,False,False
         self.card,self.start_frames = {},None
         if c.action_network=='pairs': self.action_networks.requires_grad_(False)
 
@@ -313,6 +320,7 @@ class TrainingPass(NamedTuple):
     attention_used:torch.Tensor # And of the others
     hidden:torch.Tensor      # Hidden states of R, (batch, T-1, H, ., .)
     mapped_hidden:torch.Tensor=None # Hidden states mapped from true states, pretraining only, (batch, T, H, ., .)
+    windows:torch.Tensor=None # Parts of the clips that were drawn, from `moving_windows`; whole frames if `None`
 
     @classmethod
     def named(cls,
@@ -408,12 +416,14 @@ def memoryless_pass(self:Caddy,
     c,context = self.config,self.context if context is None else context
     if self.training and c.single_frame_share and torch.rand(1).item()<c.single_frame_share: context = int(torch.randint(1, c.stacking+1, (1,)))
     first = min(context, clip.shape[1]-1)-1
-    seen = torch.cat([clip[:, max(first-age, 0), :3] for age in range(c.stacking)], dim=1)[:,None]
     _,true,samples,v = self._observe_pairs(clip[:,first:])
     if best: v = torch.zeros_like(v)
+    windows = moving_windows(clip[:,first:,:3], c.window, c.windows) if self.training and self.close_up else None
+    if windows is not None: clip,samples,v = cut_windows(clip[:,:first+1], windows, c.window),samples[windows[:,0]],v[windows[:,0]]
+    seen = torch.cat([clip[:, max(first-age, 0), :3] for age in range(c.stacking)], dim=1)[:,None]
     encoded = states,attention = self.encode(seen)
     drawn = self.roll(seen, encoded, torch.cat([samples, v], dim=-1), context=1, last_state=False)
-    return TrainingPass(drawn.images, true, None, samples, v, states, drawn.states, attention, drawn.attention, drawn.hidden)
+    return TrainingPass(drawn.images, true, None, samples, v, states, drawn.states, attention, drawn.attention, drawn.hidden, windows=windows)
 
 
 @patch
