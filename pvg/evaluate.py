@@ -324,7 +324,10 @@ def _clip_numbers(frame, action, context):
 # %% ../nbs/54_evaluate.ipynb #64b4130c
 def _both_sides(drawn, store, split, folder, progress, options):
     "The model or `None`, and the drawn clips"
-    if not hasattr(drawn, 'imagine'): return None,DrawnClips(drawn, split, folder, progress)
+    if not hasattr(drawn, 'imagine'):
+        if asked := [k for k,usual in dict(length=None, stride=1, most=None).items() if options[k]!=usual]:
+            raise PvgError(f'clips that are drawn already are measured as they are: {", ".join(asked)} can only be chosen where a model draws')
+        return None,DrawnClips(drawn, split, folder, progress)
     made = reconstruct_split(drawn, store, Path(folder)/'reconstruction', split, overwrite=True, progress=progress, **options)
     return drawn,DrawnClips(made, split)
 

@@ -264,7 +264,8 @@ def evaluate_run(
     results = []
     for name,source in _named(sources).items():
         place = writable_folder(out/_folder_name(name))
-        results.append(evaluate(_opened(source, device), store, folder=place, name=name, **options))
+        drawn_already = dict(length=None, stride=1, most=None) if source is generated and len(sources)>1 else {}
+        results.append(evaluate(_opened(source, device), store, folder=place, name=name, **{**options, **drawn_already}))
         if results[1:]: compare([results[0],results[-1]], samples=1) # fails before the next one is drawn
         if results[1:] or len(sources)==1: write_report(results[-1], place)
         else: results[0].save_data(place/'data.yml') # the page waits for the others

@@ -168,10 +168,11 @@ def stacked(self:Caddy,
 @patch
 def check_clip(self:Caddy,
     clip:torch.Tensor, # What somebody handed in
+    alone:bool=False,  # Frames alone will do as well
 ):
     "Raise `PvgError` unless the clip has the size and stacking of the model"
     c = self.config
-    if clip.ndim!=5 or clip.shape[2:]!=(3*c.stacking, c.height, c.width):
+    if clip.ndim!=5 or clip.shape[2] not in {3*c.stacking, 3 if alone else 3*c.stacking} or clip.shape[3:]!=(c.height, c.width):
         raise PvgError(f'the model {c.name!r} needs clips of shape (batch, frames, {3*c.stacking}, {c.height}, {c.width}), not {tuple(clip.shape)}')
 
 # %% ../../nbs/25_model.caddy.ipynb #bccff2f0
@@ -190,7 +191,8 @@ def observe(self:Caddy,
     member:int=0,      # Which action network of the ensemble
 ) -> Observed: # T-1 transitions; `.logits.argmax(-1)` are the actions
     "Which actions happened in a clip"
-    clip = self.stacked(clip)
+    if self.config.action_network=='states': clip = self.stacked(clip)
+    self.check_clip(clip, alone=True)
     states = self.encode(clip) if self.config.action_network=='states' else (None,None)
     return self._act(clip, *states, noise, member)
 
@@ -290,10 +292,12 @@ def imagine(self:Caddy,
     variation:torch.Tensor=None, # (batch, n, d); zero if `None`
 ) -> torch.Tensor: # The n frames that follow the first one, (batch, n, 3, height, width)
     "The video that these actions make; the first `context` frames are true to it"
-    clip = self.stacked(clip)
-    flat = self.action_vector(actions.flatten(0,1), None if variation is None else variation.flatten(0,1))
-    vectors,context = flat.unflatten(0, actions.shape[:2]),clip.shape[1]
-    return self.roll(clip, self.encode(clip), vectors, context, last_state=False).images[0]
+    clip,memory,images = self.stacked(clip),None,[]
+    for t in range(actions.shape[1]):
+        seen = clip[:,t] if t<clip.shape[1] else stack_newest(images[-1], seen)
+        image,memory = self.play_step(seen, actions[:,t], memory, None if variation is None else variation[:,t])
+        images.append(image)
+    return torch.stack(images, dim=1)
 
 
 @patch
