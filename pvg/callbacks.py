@@ -4,10 +4,11 @@
 
 # %% auto #0
 __all__ = ['FramesAsTarget', 'linear', 'TrainingSchedule', 'flat_schedule', 'TimeBudget', 'StopAt', 'LearningRateSteps',
-           'AveragedWeights', 'LossTerm', 'ProgressLine']
+           'AveragedWeights', 'HalfPrecision', 'half_precision_pays', 'LossTerm', 'ProgressLine']
 
 # %% ../nbs/40_callbacks.ipynb #39f1f398
 import math, time
+import torch
 from fastai.callback.core import Callback, CancelTrainException
 from fastai.callback.schedule import ParamScheduler, SchedCos, SchedNo, combine_scheds
 from fastai.learner import Metric
@@ -50,7 +51,7 @@ class TrainingSchedule(Callback):
         self.model.temperature = linear(c.temperatures, self.share(c.temperature_steps))
         self.model.context = round(linear(c.contexts, self.share(c.context_steps)))
         self.model.pretraining = self.step<c.pretraining_steps
-        self.model.close_up = bool(c.window) and self.share(c.window_steps)<1
+        self.model.close_up = c.closer and self.share(c.window_steps)<1
         if c.squared_share<1 and self.share(float(c.squared_share))>=1: self.learn.loss_func.loss.squared = 0.
 
     def after_batch(self):
@@ -148,6 +149,28 @@ class AveragedWeights(Callback):
     def before_validate(self): self.swap()
     def after_validate(self): self.swap()
     def after_fit(self): self.swap()
+
+# %% ../nbs/40_callbacks.ipynb #c4964e98
+class HalfPrecision(Callback):
+    "Forward passes in bfloat16; weights, loss and gradients stay in full precision"
+    order = -9
+    def __init__(self,
+        device_type:str='cpu', # 'cpu' or 'cuda'
+    ): store_attr()
+    def before_fit(self): self.model.forward = torch.autocast(self.device_type, torch.bfloat16)(type(self.model).forward.__get__(self.model))
+    def after_fit(self): del self.model.forward
+    def after_pred(self):
+        full = lambda o: o.float() if isinstance(o, torch.Tensor) and o.is_floating_point() else tuple(map(full, o)) if isinstance(o, tuple) else o
+        self.learn.pred = full(self.learn.pred)
+
+
+def half_precision_pays(
+    device:torch.device, # Where training runs
+) -> bool: # Whether bfloat16 is native there
+    "Does the device multiply bfloat16 natively?"
+    if device.type=='cuda': return torch.cuda.is_bf16_supported(including_emulation=False)
+    native = getattr(torch.cpu, '_is_avx512_bf16_supported', None)
+    return device.type=='cpu' and bool(native and native())
 
 # %% ../nbs/40_callbacks.ipynb #67bc45fd
 class LossTerm(Metric):

@@ -81,10 +81,10 @@ def _possible(metrics, video, true, drawn, device):
 # %% ../nbs/54_evaluate.ipynb #59bb1555
 def usual_detector(
     store:VideoStore, # Where the videos are
-) -> str: # 'breakout', 'tennis', 'bair' or 'motion'
+) -> str: # Name of a detector; 'bair' reads the column 'state'
     "The detector that fits a store"
     world = store.metadata.get('world')
-    if world in ('breakout','tennis'): return world
+    if world in detectors: return world
     return 'bair' if 'state' in store.columns else 'motion'
 
 

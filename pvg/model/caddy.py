@@ -44,7 +44,7 @@ class CaddyConfig:
     inherit:bool=False           # Draw only what changes, keep the rest of the previous frame
     compact:bool=False           # One LSTM beside a direct way, and a decoder that only doubles
     feed_forward:bool=False      # No memory: what the stacked frames show is all R knows
-    window:tuple=None            # (width, height) of the parts of a frame that training looks at first, multiples of 16; whole frames from the beginning if `None` (`feed_forward` only)
+    window:tuple=None            # (width, height) of the parts of a frame that training looks at first, multiples of 16; whole frames from the beginning if `None`, or where they are no larger (`feed_forward` only)
     windows:int=4                # Parts of each clip
     window_steps:float=.6        # Steps, or share of the training, that look at parts
     single_frame_share:float=0.  # Share of training batches that begin from fewer frames than are stacked (`feed_forward` only)
@@ -86,12 +86,15 @@ class CaddyConfig:
         counts = dict(n_actions=self.n_actions, action_dims=self.action_dims, stacking=self.stacking, features=self.features, hidden=self.hidden, ensemble=self.ensemble, contexts=min(self.contexts))
         low = [f'{k} {v}' for k,v in counts.items() if v<1] + ([f'clip_lengths {self.clip_lengths}'] if min(self.clip_lengths)<2 else [])
         if low: raise PvgError(f'a configuration needs at least 1 of each, and clips of 2 frames, not {", ".join(low)}')
-        if self.window and (not self.feed_forward or any(o%16 or not 0<o<=most for o,most in zip(self.window, (self.width, self.height)))):
-            raise PvgError(f'a window is looked at by networks without memory, and is a multiple of 16 pixels inside {self.width}x{self.height}, not {self.window}')
+        if self.window and (not self.feed_forward or any(o%16 or o<1 for o in self.window)):
+            raise PvgError(f'a window is looked at by networks without memory, and its sides are multiples of 16 pixels, not {self.window}')
         if self.action_network not in ('states','pairs'): raise PvgError(f"action_network is 'states' or 'pairs', not {self.action_network!r}")
 
     @property
     def grid(self): return self.height//self.downsampling, self.width//self.downsampling
+
+    @property
+    def closer(self): return bool(self.window) and self.window[0]<self.width and self.window[1]<self.height # is a window less than the frame?
 
 # %% ../../nbs/25_model.caddy.ipynb #81ca11d4
 _full = dict(hidden=128, clip_lengths=(7,12), clip_steps=25_000, n_actions=7)
