@@ -68,6 +68,7 @@ class CaddyConfig:
     double_deep_levels:bool=True # Count the four deeper levels of features twice, as the released training did
     squared_weight:float=1.      # Weight of the pictures' squared error beside L1 ('pairs' only); with 0 a pixel is drawn one way or the other, not in between
     squared_share:float=1.       # Share of the training, from its beginning, in which the squared error counts
+    coarse_scales:tuple=()       # Sides of squares, pixels, over which pictures are compared as well, so that a thing a little off costs less than one left out ('pairs' only)
     motion_bias:float=None       # With a number, weight pixels by motion plus this
     states_weight:float=.2       # Weight of the states' squared error
     hidden_weight:float=1.       # Weight of the hidden states' squared error, pretraining only
