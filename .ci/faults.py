@@ -181,9 +181,9 @@ def after_kill(task, folder, given):
     return dict(whole=len(found), unfinished=len(left))
 
 def goes_on(task, folder, given):
-    "The same work once more, and what it comes to; nothing unfinished stays but whole stores that a kill left without their name"
+    "The same work once more, and what it comes to; what is large and unfinished is gone then, but for whole stores that a kill left without their name"
     task.work(folder, given)
-    left = [o for o in find_checkable(folder)[1] if not (o/'manifest.json').exists() and '.old-' not in o.name]
+    left = [o for o in find_checkable(folder)[1] if (o.is_dir() and not (o/'manifest.json').exists()) or '.safetensors.writing' in o.name and o.parent.name=='run']
     return task.result(folder), [o.name for o in left]
 
 def trial(name, folder, given, kill, expected):
