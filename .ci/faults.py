@@ -1,4 +1,4 @@
-"""kill -9 at any moment, and nothing is lost: `python .ci/faults.py`, or `python .ci/faults.py --moments 20 --write FILE.json`.
+"""kill -9 at any moment, and nothing is lost: `python .ci/faults.py`, or `--moments 20 --write FILE.json`.
 
 One process imports everything; each trial is a fork of it that works in a folder of its own. It is killed from outside
 after a random time, or kills itself right before one of the calls that make things durable (fsync, rename, link, unlink,
@@ -211,7 +211,7 @@ def faults(name, folder, given, moments, rng):
             return wait(pid, pipe) is None
         return kill
     def before(at): return lambda task: call(counted, at, task.work, tmp, given) is None
-    out = dict(task=type(task).__doc__, random=0, before_operations=0, operations=operations, whole=0, unfinished=0, left=0)
+    out = dict(task=type(task).__doc__, command=f'python .ci/faults.py --moments {moments} --tasks {name}', random=0, before_operations=0, operations=operations, whole=0, unfinished=0, left=0)
     for i in range(moments*10):
         if out['random']==moments: break
         seen = trial(name, tmp, given, after(rng.random()*took), expected)
@@ -310,7 +310,7 @@ def main():
     parser.add_argument('--moments', type=int, default=2, help='kills of each kind, random and before operations, for each task')
     parser.add_argument('--tasks', nargs='*', default=list(TASKS), choices=list(TASKS))
     parser.add_argument('--seed', type=int, default=0)
-    parser.add_argument('--write', type=Path, help='JSON file whose part `faults` gets the counts')
+    parser.add_argument('--write', type=Path, help='JSON file whose part `faults` gets the counts of these tasks')
     args = parser.parse_args()
     rng,out,begun = random.Random(args.seed),{},time.time()
     memory = '/dev/shm' if os.access('/dev/shm', os.W_OK) else None # what a kill leaves does not depend on the disk; how long a trial takes does
@@ -328,6 +328,6 @@ def main():
     if args.write:
         old = json.loads(args.write.read_text()) if args.write.exists() else {}
         args.write.parent.mkdir(parents=True, exist_ok=True)
-        args.write.write_text(json.dumps({**old, 'faults': dict(command=f'python .ci/faults.py --moments {args.moments} --seed {args.seed}', **out)}, indent=1)+'\n')
+        args.write.write_text(json.dumps({**old, 'faults': {**old.get('faults', {}), **out}}, indent=1)+'\n')
 
 if __name__=='__main__': main()

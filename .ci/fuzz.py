@@ -30,9 +30,9 @@ def prop(examples, *values):
     "A property: how many examples it tries by itself, and what they are made of"
     def add(f):
         @functools.wraps(f)
-        def counted(*args):
+        def counted(*args, **kwargs):
             TRIED[f.__name__] = TRIED.get(f.__name__, 0)+1
-            return f(*args)
+            return f(*args, **kwargs)
         PROPERTIES[f.__name__] = counted,values,examples
         return f
     return add
@@ -67,7 +67,7 @@ def write(what, path):
             writer.add(frames[-1] if n%2 else iter(frames[-1]), split=split, name=name, metadata=dict(o=metadata), value=values[-1])
     return frames,values
 
-@prop(60, stores(), st.data())
+@prop(180, stores(), st.data())
 def store_round_trip(what, data):
     "What goes into a store comes out, every slice of it, from a copy too"
     path = fresh()
@@ -84,7 +84,7 @@ def store_round_trip(what, data):
     copied = VideoStore(FOLDER/'x'/'copy')
     assert all((copied.read(i)==o).all() for i,o in enumerate(frames))
 
-@prop(60, stores(), st.data())
+@prop(180, stores(), st.data())
 def damage_is_named(what, data):
     "One changed byte anywhere in a store: the check names that file and no other, and no reader gets a wrong frame"
     path = fresh()
@@ -103,20 +103,20 @@ def damage_is_named(what, data):
             except StoreError: assert name.startswith('shards')
     except StoreError: pass
 
-@prop(100, st.lists(st.tuples(st.integers(1, 15), st.lists(st.integers(0, 14), max_size=3)), min_size=1, max_size=4), small, st.integers(0, 3), st.integers(1, 3))
+@prop(300, st.lists(st.tuples(st.integers(1, 15), st.lists(st.integers(0, 14), max_size=3)), min_size=1, max_size=4), small, st.integers(0, 3), st.integers(1, 3))
 def clips_keep_inside(videos, length, skip, stacking):
     "Clips are all the places where one fits, in order, each once, none across an episode's end; and they show what is there"
+    known = [(n, [e for e in ends if e<n]) for n,ends in videos]
     class World: # A store's face, without a disk
         path,columns = Path('world'),['done','at']
-        videos_ = [(n, [e for e in ends if e<n]) for n,ends in videos]
-        videos = [SimpleNamespace(frames=n, name=str(i)) for i,(n,_) in enumerate(videos_)]
-        def indices(self, split): return list(range(len(self.videos)))
+        def __init__(self): self.videos = [SimpleNamespace(frames=n, name=str(i)) for i,(n,_) in enumerate(known)]
+        def indices(self, split): return list(range(len(known)))
         def column(self, name, i):
-            n,ends = self.videos_[i]
+            n,ends = known[i]
             return np.isin(np.arange(n), ends) if name=='done' else np.arange(n)
         def read(self, i, start, stop, step=1): return np.stack([np.full((1,1,3), 16*i+t, np.uint8) for t in range(start, stop, step)])
     world,span = World(),length+(length-1)*skip
-    fits = [(v,t) for v,(n,ends) in enumerate(world.videos_) for t in range(n-span+1) if not any(t<=e<t+span-1 for e in ends)]
+    fits = [(v,t) for v,(n,ends) in enumerate(known) for t in range(n-span+1) if not any(t<=e<t+span-1 for e in ends)]
     try: sampler = ClipSampler(world, 'train', length, skip, stacking)
     except PvgError: assert not fits; return
     assert [sampler.where(i) for i in range(len(sampler))]==fits
@@ -130,7 +130,7 @@ def clips_keep_inside(videos, length, skip, stacking):
 
 numbers = st.floats(-100, 100)
 
-@prop(200, st.tuples(numbers, numbers), st.floats(-2, 3), st.floats(0, 1), st.integers(0, 10**6), st.one_of(st.integers(0, 10**6), st.floats(0, 1)))
+@prop(600, st.tuples(numbers, numbers), st.floats(-2, 3), st.floats(0, 1), st.integers(0, 10**6), st.one_of(st.integers(0, 10**6), st.floats(0, 1)))
 def schedules_stay_between(ends, share, more, step, steps):
     "A schedule goes one way, from its first value to its last, and stays there"
     low,high = min(ends),max(ends)
@@ -143,7 +143,7 @@ def schedules_stay_between(ends, share, more, step, steps):
     schedule.step += 1
     assert schedule.share(steps)>=now
 
-@prop(200, st.floats(1e-6, 1), st.lists(st.integers(0, 1000), max_size=4), st.floats(.1, 1), st.integers(0, 1100))
+@prop(600, st.floats(1e-6, 1), st.lists(st.integers(0, 1000), max_size=4), st.floats(.1, 1), st.integers(0, 1100))
 def rates_fall(lr, milestones, factor, step):
     "A learning rate falls at each milestone and never rises; the flat one begins low, ends lowest, and never exceeds its middle"
     falling = LearningRateSteps(lr, tuple(milestones), factor)
@@ -158,7 +158,7 @@ MODEL = Caddy(preset_config('breakout', width=16, height=16, features=4, hidden=
 START = np.random.default_rng(0).integers(256, size=(2,16,16,3), dtype=np.uint8)
 moves = st.lists(st.one_of(st.tuples(st.just('step'), st.integers(0, 2)), st.tuples(st.sampled_from(['undo','redo','branch','keep','replay','preview','reset']), st.just(0))), max_size=12)
 
-@prop(25, moves, st.integers(1, 5))
+@prop(75, moves, st.integers(1, 5))
 def sessions_follow_their_algebra(script, keep):
     "Undo, redo, branch, save, load and replay, in any order, are what a list of actions with a place in it says"
     game,actions,at,oldest,branches = PlaySession(MODEL, START, keep=keep),[],0,0,[]
@@ -191,7 +191,7 @@ def sessions_follow_their_algebra(script, keep):
 def makes_error_or(kind, f, *args):
     "A value of a kind, or `PvgError` of one line"
     try: value = f(*args)
-    except PvgError as e: assert '\n' not in str(e).strip() or len(str(e))<2000, e; return None
+    except PvgError as e: assert '\n' not in str(e), e; return None
     assert isinstance(value, kind), type(value)
     return value
 
@@ -207,7 +207,7 @@ def mutated(data, content):
 write(dict(height=2, width=3, videos=[(5,'a','train',1),(4,'b','val',None)], chunk=2, shard=30, kind='int8', seed=0, metadata={}), FOLDER/'store')
 MANIFEST = (FOLDER/'store/manifest.json').read_bytes()
 
-@prop(150, st.data())
+@prop(450, st.data())
 def manifests_are_data(data):
     "Whatever a manifest says, resealed or not: a store, or one line that says what is wrong; frames of the right shape, or one line"
     way = data.draw(st.sampled_from(['bytes','text','tree','field']))
@@ -231,7 +231,7 @@ training: {batch_size: 8, max_steps: 100, observations_count_start: 4, observati
 evaluation: {batch_size: 2}
 '''
 
-@prop(150, st.data())
+@prop(450, st.data())
 def configurations_are_data(data):
     "Whatever a YAML file says: settings, or one line"
     path = FOLDER/'config.yaml'
@@ -256,13 +256,13 @@ def same(a, b):
     if isinstance(a, dict): return type(a)==type(b) and a.keys()==b.keys() and all(same(v, b[k]) for k,v in a.items())
     return type(a)==type(b) and a==b
 
-@prop(200, plain_values, st.integers(0, 5))
+@prop(600, plain_values, st.integers(0, 5))
 def pickles_of_data_are_read(value, protocol):
     "Plain data reads as Python's own unpickler reads it, in every protocol"
     data = pickle.dumps(value, protocol)
     assert same(pickle.loads(data), read_pickle(data))
 
-@prop(300, st.data())
+@prop(900, st.data())
 def pickles_run_nothing(data):
     "Any bytes, and real pickles that are changed or call something: data, or one line; nothing is executed"
     way = data.draw(st.sampled_from(['bytes','mutated','hostile','operations']))
@@ -275,7 +275,7 @@ def pickles_run_nothing(data):
 
 WHOLE = save_model(MODEL, FOLDER/'whole.safetensors', dict(actions=['a','b','c']), START[:1], ({'random': torch.arange(3)}, dict(step=1))).read_bytes()
 
-@prop(60, st.data())
+@prop(180, st.data())
 def checkpoints_are_data(data):
     "A changed checkpoint is refused in one line, to play and to train; any other file too"
     content = mutated(data, WHOLE) if data.draw(st.integers(0, 3)) else data.draw(st.binary(max_size=60))
@@ -285,7 +285,7 @@ def checkpoints_are_data(data):
     assert content==WHOLE or None in both
     assert check_checkpoint(path).whole==(content==WHOLE)
 
-@prop(80, st.data())
+@prop(240, st.data())
 def games_are_data(data):
     "Any text of a game replays, or is refused in one line"
     game = PlaySession(MODEL, START)
@@ -305,7 +305,7 @@ def holds(name, minutes, number):
         try: settings(max_examples=examples, deadline=None, database=None, print_blob=False, suppress_health_check=list(HealthCheck), **chosen)(test)()
         except BaseException as e:
             if isinstance(e, KeyboardInterrupt): raise
-            traceback.print_exc()
+            print('\n'.join(traceback.format_exc().splitlines()[-16:]))
             print(f'  {name} FAILS'+(f'; again with: python .ci/fuzz.py {name} --minutes .001 --seed {number}' if minutes else ''), flush=True)
             return False
         number += 1
@@ -322,7 +322,7 @@ def main():
     args = parser.parse_args()
     names,out = args.properties or list(PROPERTIES),{}
     failed = [name for name in names if not holds(name, args.minutes and args.minutes/len(names), args.seed)]
-    for name in names: out[name] = dict(law=PROPERTIES[name][0].__doc__, inputs=TRIED[name])
+    for name in names: out[name] = dict(law=PROPERTIES[name][0].__doc__, inputs=TRIED.get(name, 0))
     print(f'  {sum(TRIED.values())} inputs, {len(failed)} of {len(names)} properties failed', flush=True)
     if failed: return 1
     if args.write:

@@ -458,6 +458,9 @@ class VideoStore:
             self.codec,self._codec = settings['name'],_codecs[settings.pop('name')](**settings)
             self.videos = [VideoInfo(**o) for o in manifest['videos']]
             self.chunk_frames = manifest['chunk_frames']
+            if not all(isinstance(o, int) for o in (self.width,self.height,self.chunk_frames,*(o.frames for o in self.videos))): raise ValueError('a size is no whole number')
+            if not all(isinstance(o.name, str) and isinstance(o.split, str) and isinstance(o.metadata, dict) for o in self.videos): raise ValueError('a video is not described as one')
+            if not 0<float(self.fps)<float('inf') or not isinstance(self.metadata, dict): raise ValueError('frames a second or metadata are not what they are')
             counts = np.array([o.frames for o in self.videos], np.int64)
             if min(self.width,self.height,self.chunk_frames,*counts)<1: raise ValueError('a size is not positive')
             if self.width*self.height*3*self.chunk_frames>_largest_chunk: raise ValueError('its chunks are too large to be true')
