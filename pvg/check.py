@@ -53,9 +53,8 @@ def hurt_videos(
     manifest,chunks = _read_manifest(path),np.load(BytesIO((path/'chunks.npy').read_bytes()), allow_pickle=False)
     counts = [-(-o['frames']//manifest['chunk_frames']) for o in manifest['videos']]
     owner,hurt = np.repeat(np.arange(len(counts)), counts),{}
-    try: file = open(path/f'shards/{shard:05d}.bin', 'rb')
-    except OSError: file = BytesIO()
-    with file:
+    name = path/f'shards/{shard:05d}.bin'
+    with open(name, 'rb') if name.is_file() else BytesIO() as file:
         for video,(_,offset,length,crc) in zip(owner[chunks[:,0]==shard], chunks[chunks[:,0]==shard].tolist()):
             file.seek(offset)
             if zlib.crc32(file.read(length))!=crc: hurt[int(video)] = hurt.get(int(video), 0)+1

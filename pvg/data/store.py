@@ -162,7 +162,9 @@ def _seal(manifest):
 # %% ../../nbs/10_data.store.ipynb #fb5da495
 def _is_free(path, overwrite):
     "Whether a store may be written at `path`; an old store only gives way if told, anything else never"
-    if not os.path.lexists(path): return True
+    try: os.lstat(path)
+    except FileNotFoundError: return True
+    except OSError as e: raise StoreError(f'Cannot write {path} ({e.strerror or e}); choose another place') from e
     if not overwrite: raise StoreError(f'{path} exists already; choose another path, delete it, or overwrite')
     if path.is_dir() and (not any(path.iterdir()) or _is_store(path)): return True
     raise StoreError(f'{path} is not a store, so it is not overwritten; choose another path')
@@ -452,7 +454,10 @@ class VideoStore:
         self.path = Path(os.path.abspath(path))
         self.manifest = manifest = _read_manifest(self.path)
         try:
-            _check_sizes(self.path, manifest['files'])
+            try: _check_sizes(self.path, manifest['files'])
+            except StoreError:
+                if _read_manifest(self.path)['seal']==manifest['seal']: raise
+                return self.__init__(path) # it was replaced in between
             self.width,self.height,self.fps,self.metadata = (manifest[o] for o in ('width','height','fps','metadata'))
             settings = dict(manifest['codec'])
             self.codec,self._codec = settings['name'],_codecs[settings.pop('name')](**settings)
