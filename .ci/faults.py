@@ -305,6 +305,13 @@ def media(folder, given):
     finally:
         for o in [copy, *copy.rglob('*')]: o.chmod(0o755)
 
+def keep(path, part):
+    "Put some counts into the file"
+    if path is None: return
+    old = json.loads(path.read_text()) if path.exists() else {}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps({**old, 'faults': {**old.get('faults', {}), **part}}, indent=1)+'\n')
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('--moments', type=int, default=2, help='kills of each kind, random and before operations, for each task')
@@ -317,17 +324,15 @@ def main():
     with tempfile.TemporaryDirectory(dir=memory) as folder:
         folder = Path(folder).resolve()
         call(prepare, folder/'given')
-        for name in args.tasks:
-            out[name] = faults(name, folder, folder/'given', args.moments, rng)
-            o = out[name]
-            print(f'  {name}: {o["random"]} kills at random moments, {o["before_operations"]} before one of {o["operations"]} durable operations; nothing half-written, same result ({time.time()-begun:.0f} s)', flush=True)
         out['readers'] = readers(folder, 1+args.moments/10)
         out['second process'] = second(folder, folder/'given')
         out['read-only'] = media(folder, folder/'given')
+        keep(args.write, out)
         for name in ('readers','second process','read-only'): print(f'  {name}: {out[name]}', flush=True)
-    if args.write:
-        old = json.loads(args.write.read_text()) if args.write.exists() else {}
-        args.write.parent.mkdir(parents=True, exist_ok=True)
-        args.write.write_text(json.dumps({**old, 'faults': {**old.get('faults', {}), **out}}, indent=1)+'\n')
+        for name in args.tasks:
+            out[name] = faults(name, folder, folder/'given', args.moments, rng)
+            o = out[name]
+            keep(args.write, out)
+            print(f'  {name}: {o["random"]} kills at random moments, {o["before_operations"]} before one of {o["operations"]} durable operations; nothing half-written, same result ({time.time()-begun:.0f} s)', flush=True)
 
 if __name__=='__main__': main()
