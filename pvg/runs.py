@@ -163,6 +163,7 @@ class SaveTraining(Callback):
         if time.monotonic()>=self.due and not getattr(self.learn, 'skipped_step', False): self.save_now()
 
     def save_now(self):
+        "Save what would be validated: the averaged weights, where there are any"
         average = getattr(self.learn, 'averaged_weights', None)
         if average: average.swap()
         try: return self.save(self.learn.pct_train)
