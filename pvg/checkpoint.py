@@ -38,10 +38,11 @@ def save_model(
     from safetensors.torch import save
     tensors = {f'model.{k}': v.detach().cpu().contiguous() for k,v in model.state_dict().items()}
     if start_frames is not None: tensors['start_frames'] = torch.as_tensor(start_frames).contiguous()
-    header = dict(format='pvg', version='1', config=json.dumps(asdict(model.config)), card=json.dumps(card or {}))
+    header = dict(format='pvg', version='2', config=json.dumps(asdict(model.config)), card=json.dumps(card or {}))
+    header['seal'] = _seal(header, tensors)
     if training is not None:
-        tensors |= {f'training.{k}': v.detach().cpu().contiguous() for k,v in training[0].items()}
-        header['training'] = json.dumps(training[1])
+        more,header['training'] = {f'training.{k}': v.detach().cpu().contiguous() for k,v in training[0].items()},json.dumps(training[1])
+        header['training_seal'],tensors = _seal(header, more),tensors | more
     data,path = save(tensors, metadata=header),Path(path)
     write_atomic(path, lambda f: f.write(data))
     return path
@@ -56,6 +57,7 @@ def load_model(
     if not path.is_file(): raise PvgError(f'there is no checkpoint {path}')
     if path.suffix!='.safetensors': return load_official(path).to(device)
     tensors,header = _read_safetensors(path, ('model.', 'start_frames'))
+    _unbroken(path, tensors, header, 'seal')
     try:
         config = CaddyConfig(**{k: tuple(v) if isinstance(v, list) else v for k,v in json.loads(header['config']).items()})
         model,card = Caddy(config).eval(),dict(json.loads(header.get('card', '{}')))
@@ -65,6 +67,27 @@ def load_model(
     model.card = card
     _fit(model, {k.removeprefix('model.'): v for k,v in tensors.items()}, path)
     return model.to(device)
+
+# %% ../nbs/26_checkpoint.ipynb #026f66e9
+_version = 2 # of our files; from 2 on they carry their checksums
+
+def _seal(header, tensors):
+    "sha256 of texts and tensors, by name"
+    total = hashlib.sha256(json.dumps([(k, header[k]) for k in sorted(header.keys()-{'seal','training_seal'})]).encode())
+    for name,tensor in sorted(tensors.items()):
+        total.update(f'{name} {tensor.dtype} {tuple(tensor.shape)}'.encode())
+        total.update(tensor.reshape(-1).view(torch.uint8).numpy())
+    return total.hexdigest()
+
+
+def _unbroken(path, tensors, header, key):
+    "Raise `PvgError` for a file that is not ours, newer than this library, or changed since it was written"
+    try: version = int(header['version']) if header['format']=='pvg' else 0
+    except (KeyError, ValueError): version = 0
+    if version<1: raise PvgError(f'{path} was not written by pvg')
+    if version>_version: raise PvgError(f'{path} has format version {version}, this library reads up to {_version}: upgrade pvg')
+    sealed = {k: v for k,v in header.items() if key=='training_seal' or k not in ('training','training_seal')}
+    if version>1 and header.get(key)!=_seal(sealed, tensors): raise PvgError(f'{path} is damaged: its content does not match its checksum; copy it again, or take a checkpoint that was kept beside it')
 
 # %% ../nbs/26_checkpoint.ipynb #26140a8a
 def _read_safetensors(path, beginnings):
@@ -92,6 +115,7 @@ def load_training(
     if Path(path).suffix!='.safetensors': return official_training(path)
     tensors,header = _read_safetensors(path, 'training.')
     if 'training' not in header: return None
+    _unbroken(path, tensors, header, 'training_seal')
     return {k.removeprefix('training.'): v for k,v in tensors.items()}, json.loads(header['training'])
 
 # %% ../nbs/26_checkpoint.ipynb #2bb2e463

@@ -6,7 +6,7 @@
 __all__ = ['commands', 'record', 'discover', 'action_counts', 'acquire', 'convert_checkpoint', 'convert', 'open_videos',
            'run_name', 'train', 'demo', 'reconstruct', 'evaluate', 'read_script', 'read_start', 'default_start',
            'start_session', 'play_notebook', 'free_port', 'has_browser', 'serve_panel', 'play', 'play_script', 'export',
-           'usage', 'command_parser', 'run', 'main']
+           'check', 'usage', 'command_parser', 'run', 'main']
 
 # %% ../nbs/80_cli.ipynb #1b10becc
 import argparse, inspect, re, sys, warnings
@@ -212,6 +212,7 @@ def train(
     seed:int=0,        # Of weights, clips and noise
     device:str=None,   # cuda, mps or cpu; the best one there by itself
     resume:bool=False, # Go on from OUT; runs go on by themselves
+    keep:int=None,     # Checkpoints of the last validations that stay, with the best one; 2 in a run, none beside OUT, if not given
 ):
     "Learn to play a store's videos, in minutes or as published"
     from pvg.runs import Run
@@ -220,7 +221,7 @@ def train(
     preset,run,videos = _what(store, preset, config, run)
     given = dict(n_actions=_choose_count(videos, actions, seed, device), steps=steps, batch_size=batch_size, lr=lr, perceptual_weight=perceptual)
     options = dict(preset=preset, seconds=None if minutes is None else 60*minutes, warm_start=warm_start, vgg=vgg, valid_every=valid_every, track=tuple(track.split(',')) if track else (),
-                   seed=seed, device=device, **given)
+                   seed=seed, device=device, **({} if keep is None else dict(keep=keep)), **given)
     place = Run(run_name(run, getattr(preset, 'name', preset), videos), root)
     model = train(videos, out, resume=resume, **options) if out else train_run(videos, place.name, root, **options)
     out = out or str(place.checkpoint)
@@ -524,9 +525,23 @@ def export(
         print(export_web(session.model, out, title, half=half or None, webgpu=not no_webgpu, replace=overwrite, tarball=tarball, **options))
         print(f'Look at it:  python -m http.server --bind 127.0.0.1 -d {out}')
 
+# %% ../nbs/80_cli.ipynb #50e05e87
+def check(
+    paths:tuple, # Stores, checkpoints, and folders of them
+):
+    "Read stores and checkpoints to the last byte and name what is damaged"
+    from pvg.check import check_path
+    found = []
+    for path in paths:
+        for o in check_path(path, progress=sys.stderr.isatty()):
+            found.append(o)
+            print(o, flush=True)
+    damaged = sum(not o.whole for o in found)
+    if damaged: raise PvgError(f'{damaged} of {len(found)} {"is" if damaged==1 else "are"} damaged or not what it should be')
+
 # %% ../nbs/80_cli.ipynb #0093113b
 commands = dict(demo=demo, record=record, acquire=acquire, convert=convert, discover=discover, train=train,
-                play=play, export=export, reconstruct=reconstruct, evaluate=evaluate)
+                play=play, export=export, reconstruct=reconstruct, evaluate=evaluate, check=check)
 
 
 def usage(): # Text
@@ -536,7 +551,7 @@ def usage(): # Text
                       *[f'  {name:10} {first(f)}' for name,f in commands.items()], '', 'pvg COMMAND --help says more.'])
 
 
-_many = dict(size=(int,2), crop=(int,4), split=(float,3), sources=(str,'+'), against=(str,'*'), weights=(str,'*')) # parameters that take several values
+_many = dict(size=(int,2), crop=(int,4), split=(float,3), sources=(str,'+'), paths=(str,'+'), against=(str,'*'), weights=(str,'*')) # parameters that take several values
 _places = dict(train=('store','out'), evaluate=('checkpoint','store'), play=('checkpoint',)) # positional, although they may be left out
 
 

@@ -15,7 +15,7 @@ from fastai.learner import Learner
 from fastai.optimizer import Adam
 from functools import partial
 from torch import nn
-from .callbacks import AveragedWeights, FramesAsTarget, LearningRateSteps, LossTerm, TrainingSchedule
+from .callbacks import AveragedWeights, FramesAsTarget, LearningRateSteps, LossTerm, SkipBadSteps, TrainingSchedule
 from .discover import Discovery, discover
 from .losses import CaddyLoss, ForegroundLoss, plain_level_weights, pretrained_vgg, published_level_weights
 from .model.caddy import Caddy, CaddyConfig, TrainingPass, preset_config
@@ -110,6 +110,6 @@ def playable_learner(
     ours = config.action_network=='pairs'
     adam = dict(mom=.9, sqr_mom=.99, eps=1e-8) if ours else dict(mom=.9, sqr_mom=.999, eps=1e-8, decouple_wd=False)
     own = [DiscoverFirst(discovery_steps), AveragedWeights(), GradientClip(1.)] if ours else [LearningRateSteps(config.lr, config.lr_milestones, config.lr_factor)]
-    cbs = [FramesAsTarget(), LossFollows(), TrainingSchedule(config), *own, *cbs]
+    cbs = [FramesAsTarget(), LossFollows(), TrainingSchedule(config), SkipBadSteps(), *own, *cbs]
     metrics = [LossTerm(o) for o in (('rec','foreground') if ours else ('rec','states','mutual_information'))]
     return Learner(dls, model.to(dls.device), loss.to(dls.device), opt_func=partial(Adam, **adam), lr=config.lr, wd=config.weight_decay, wd_bn_bias=not ours, cbs=cbs, metrics=metrics)

@@ -19,7 +19,7 @@ from .data.store import VideoStore
 from .discover import discover, pick_skip
 from .learner import playable_learner, preset_loss, use_actions
 from .model.caddy import Caddy, CaddyConfig, preset_config, presets
-from .runs import Run, SaveTraining, StopWhenAsked, only_one
+from .runs import Run, SaveTraining, StopWhenAsked, only_one, room_for_checkpoints
 from .warm_start import warm_start
 from .watch import ActionAlarm, Watch, WriteRow, action_portraits, tracker
 
@@ -115,6 +115,7 @@ def train(
     results:str|Path=None, # Folder for pictures and the log; none if `None`
     valid_every:int=1000,  # Steps between validations
     valid_batches:int=1,   # Batches of each validation
+    keep:int=0,            # Checkpoints of the last validations that stay beside `path`, with the best one; none if 0
     vgg=None,              # `VGGFeatures` or a file of VGG-19 weights; fetched if `None` where the preset needs it
     track:tuple=(),        # Trackers: 'tensorboard', 'wandb'
     revive:bool=False,     # Put an action that dies in published training where the drawing is worst
@@ -141,9 +142,10 @@ def train(
         dls = training_loaders(store, config, every, state[1]['step'] if state else 0, splits=splits, valid_batches=valid_batches, seed=seed, device=device)
         trackers = [tracker(o, path.parent.name, results or path.parent) for o in track]
         half = half_precision_pays(device) and ours if half_precision is None else half_precision
-        cbs = [SaveTraining(path, store, splits[-1], state=state), *trackers, *([ProgressLine()] if progress else []), *([HalfPrecision(device.type)] if half else []),
+        cbs = [SaveTraining(path, store, splits[-1], state=state, keep=keep), *trackers, *([ProgressLine()] if progress else []), *([HalfPrecision(device.type)] if half else []),
                *([] if ours else [ActionAlarm(revive=revive, progress=progress)]), *([Watch(results), WriteRow(Path(results)/'log.csv', progress)] if results else []), *cbs]
         learn = playable_learner(dls, config, model=model, vgg=vgg, cbs=cbs)
+        room_for_checkpoints(path.parent, learn.model, keep+2 if keep else 1)
         if model is None and (ours or warm_start): _discover(learn, store, splits[0], discovery_steps, seed, progress, results)
         return _fit(learn, config, state, seconds, begin, path, progress)
 
@@ -194,4 +196,4 @@ def train_run(
     "Train under a name: a run found there goes on by itself"
     run = Run(name, root)
     if run.found and options.get('progress', True): print(f'going on from {run.found}', flush=True)
-    return train(store, run.checkpoint, results=run.results, resume=run.found is not None, **options)
+    return train(store, run.checkpoint, results=run.results, resume=run.found is not None, **dict(dict(keep=2), **options))
