@@ -12,7 +12,7 @@ import hashlib, json, re
 import torch
 from dataclasses import asdict
 from pathlib import Path
-from .core import PvgError, write_atomic
+from .core import PvgError, one_line, write_atomic
 from .model.caddy import Caddy, CaddyConfig, preset_config, presets
 
 # %% ../nbs/26_checkpoint.ipynb #78ff859f
@@ -58,14 +58,13 @@ def load_model(
     if path.suffix!='.safetensors': return load_official(path).to(device)
     tensors,header = _read_safetensors(path, ('model.', 'start_frames'))
     _unbroken(path, tensors, header, 'seal')
+    frames = _start_frames(tensors.pop('start_frames', None), path)
     try:
         config = CaddyConfig(**{k: tuple(v) if isinstance(v, list) else v for k,v in json.loads(header['config']).items()})
-        model,card = Caddy(config).eval(),dict(json.loads(header.get('card', '{}')))
-    except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as e: raise PvgError(f'{path} was not written by pvg, or by a newer one: {e}') from None
-    model.start_frames = tensors.pop('start_frames', None)
-    if model.start_frames is not None: model.start_frames = model.start_frames.numpy()
-    model.card = card
-    _fit(model, {k.removeprefix('model.'): v for k,v in tensors.items()}, path)
+        model,card = _built(config, lambda _: {k.removeprefix('model.'): v for k,v in tensors.items()}, path),dict(json.loads(header.get('card', '{}')))
+    except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as e: raise PvgError(f'{path} was not written by pvg, or by a newer one: {one_line(e)}') from None
+    if isinstance(card.get('actions'), list): card['actions'] = [one_line(o, 60) for o in card['actions']] # they go to terminals, pages and plots
+    model.card,model.start_frames = card,frames
     return model.to(device)
 
 # %% ../nbs/26_checkpoint.ipynb #026f66e9
@@ -98,14 +97,36 @@ def _read_safetensors(path, beginnings):
     except SafetensorError as e: raise PvgError(f'{path} is not a whole safetensors file: {e}') from None
 
 
-def _fit(model, tensors, where):
-    "Load tensors that must fit exactly, or say which do not"
-    own = model.state_dict()
+def _is_plain(tensor):
+    "Whether a tensor brings all its numbers: not sparse, not without content, not one number repeated without end"
+    return tensor.layout==torch.strided and tensor.device.type=='cpu' and tensor.untyped_storage().nbytes()>=tensor.numel()*tensor.element_size()
+
+
+def _check_fit(own, tensors, name, where):
+    "Tensors must fit exactly; or say which do not"
     wrong = [f'{k} is {tuple(tensors[k].shape)}, not {tuple(own[k].shape)}' for k in own if k in tensors and tensors[k].shape!=own[k].shape]
-    problems = [f'{what}: {", ".join(names)}' for what,names in (('missing', sorted(own.keys()-tensors.keys())),
-                ('extra', sorted(tensors.keys()-own.keys())), ('of the wrong shape', wrong)) if names]
-    if problems: raise PvgError(f'{where} does not fit the model {model.config.name!r}; tensors {"; ".join(problems)}')
+    problems = [f'{what}: {", ".join(names)}' for what,names in (('missing', sorted(own.keys()-tensors.keys())), ('extra', sorted(tensors.keys()-own.keys())),
+                ('of the wrong shape', wrong), ('without plain numbers', sorted(k for k,o in tensors.items() if not _is_plain(o))))  if names]
+    if problems: raise PvgError(f'{where} does not fit the model {name!r}; tensors {"; ".join(problems)}')
+
+
+def _built(config, named, where):
+    "A model with its weights; memory is taken only when all tensors are there in their sizes, for a header can ask for any"
+    if config.ensemble>100: raise PvgError(f'{where} asks for {config.ensemble} action networks; at most 100 are built')
+    with torch.device('meta'): plan = Caddy(config)
+    tensors = named(plan)
+    _check_fit(plan.state_dict(), tensors, config.name, where)
+    model = Caddy(config).eval()
     model.load_state_dict(tensors)
+    return model
+
+
+def _start_frames(frames, where):
+    "Start frames as an array, `None` if there are none"
+    if frames is None: return None
+    if frames.dtype!=torch.uint8 or frames.ndim not in (4,5) or frames.shape[-1]!=3:
+        raise PvgError(f'{where} has start frames of {frames.dtype} and shape {tuple(frames.shape)}: they are uint8 (n, height, width, 3), or (n, t, height, width, 3)')
+    return frames.numpy()
 
 # %% ../nbs/26_checkpoint.ipynb #593a97a9
 def load_training(
@@ -116,7 +137,8 @@ def load_training(
     tensors,header = _read_safetensors(path, 'training.')
     if 'training' not in header: return None
     _unbroken(path, tensors, header, 'training_seal')
-    return {k.removeprefix('training.'): v for k,v in tensors.items()}, json.loads(header['training'])
+    try: return {k.removeprefix('training.'): v for k,v in tensors.items()}, json.loads(header['training'])
+    except (ValueError, RecursionError) as e: raise PvgError(f'{path} says nothing readable about its training: {one_line(e)}') from None
 
 # %% ../nbs/26_checkpoint.ipynb #2bb2e463
 def pack_model(
@@ -195,12 +217,11 @@ def load_official(
     where = source if isinstance(source, (str, Path)) else 'the state dict'
     content = _read_torch(source) if isinstance(source, (str, Path)) else source
     tensors = content.get('model', content) if isinstance(content, dict) else content
-    if not isinstance(tensors, dict) or not all(isinstance(o, torch.Tensor) for o in tensors.values()):
+    if not isinstance(tensors, dict) or not all(isinstance(k, str) and isinstance(o, torch.Tensor) for k,o in tensors.items()):
         raise PvgError(f'{where} holds no state dict, neither by itself nor under `model`')
     tensors = {k.removeprefix('module.'): v for k,v in tensors.items()}
-    model = Caddy(infer_config(tensors, preset or _nearest_preset(tensors), **overrides)).eval()
-    _fit(model, from_official(model, tensors), where)
-    return model
+    if strange := [k for k,o in tensors.items() if not _is_plain(o)]: raise PvgError(f'{where} holds tensors without plain numbers: {one_line(", ".join(strange))}')
+    return _built(infer_config(tensors, preset or _nearest_preset(tensors), **overrides), lambda plan: from_official(plan, tensors), where)
 
 
 def from_official(

@@ -12,7 +12,7 @@ __all__ = ['commands', 'record', 'discover', 'action_counts', 'acquire', 'conver
 import argparse, inspect, re, sys, warnings
 from fastcore.docments import docments
 from . import __version__
-from .core import PvgError
+from .core import PvgError, one_line
 
 # %% ../nbs/80_cli.ipynb #0d68eb29
 def _both(width, height):
@@ -342,14 +342,13 @@ def read_start(
 ): # uint8 (t, h, w, 3) or (h, w, 3)
     "Where a game begins, from a file"
     from pathlib import Path
-    from PIL import Image, UnidentifiedImageError
-    import numpy as np
+    from pvg.data.published import read_picture
     if Path(start).is_dir():
         from pvg.data.store import VideoStore
         store,step = VideoStore(start),config.frame_skip+1
         return store.read(0, 0, min(store.videos[0].frames, (config.stacking-1)*step+1), step)
-    try: return np.array(Image.open(start).convert('RGB'))
-    except (OSError, UnidentifiedImageError, Image.DecompressionBombError): raise PvgError(f'{start} is neither a store nor a picture') from None
+    try: return read_picture(start)
+    except PvgError as e: raise PvgError(f'{start} is neither a store nor a picture: {e}') from None
 
 
 def default_start(
@@ -409,6 +408,9 @@ def has_browser() -> bool:
     return sys.platform in ('darwin','win32') or any(os.environ.get(o) for o in ('DISPLAY','WAYLAND_DISPLAY'))
 
 # %% ../nbs/80_cli.ipynb #fa5fac89
+_policy = ("default-src 'self'; script-src 'self' 'unsafe-inline' blob:; style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; font-src 'self' data:; "
+           "worker-src 'self' blob:; object-src 'none'; base-uri 'self'; form-action 'self'; frame-ancestors 'none'") # nothing is fetched from or sent to another place
+
 def _await(process, port):
     "Wait until a server answers, or its process ends"
     import socket, time
@@ -425,7 +427,7 @@ def _prepare_page(private, checkpoint, fps, port, folder, start):
     full,token = (lambda o: o and str(Path(o).resolve())),secrets.token_urlsafe(24)
     content = play_notebook(checkpoint if checkpoint=='shipped' else full(checkpoint), fps, full(folder), full(start))
     (Path(private)/'play.ipynb').write_text(json.dumps(content))
-    settings = dict(Voila=dict(token=token, ip='127.0.0.1', log_level='ERROR'), MappingKernelManager=dict(cull_idle_timeout=300, cull_interval=60)) # games nobody sees end
+    settings = dict(Voila=dict(token=token, ip='127.0.0.1', log_level='ERROR', tornado_settings=dict(headers={'Content-Security-Policy':_policy})), MappingKernelManager=dict(cull_idle_timeout=300, cull_interval=60)) # games nobody sees end
     if sys.platform!='win32': settings['KernelManager'] = dict(transport='ipc') # no port that others could connect to
     (Path(private)/'voila.json').write_text(json.dumps(settings))
     return f'http://127.0.0.1:{port}/?token={token}', [sys.executable, '-m', 'voila', 'play.ipynb', '--no-browser', f'--port={port}', '--Voila.port_retries=0']
@@ -547,8 +549,8 @@ commands = dict(demo=demo, record=record, acquire=acquire, convert=convert, disc
 def usage(): # Text
     "What `pvg` says when it is asked nothing"
     first = lambda f: (f.__doc__ or '').strip().splitlines()[0]
-    return '\n'.join([f'pvg {__version__}: playable video generation', '', 'usage: pvg [--debug] COMMAND ...', '',
-                      *[f'  {name:10} {first(f)}' for name,f in commands.items()], '', 'pvg COMMAND --help says more.'])
+    return '\n'.join([f'pvg {__version__}: playable video generation', '', 'usage: pvg COMMAND ... [--debug]', '',
+                      *[f'  {name:10} {first(f)}' for name,f in commands.items()], '', 'pvg COMMAND --help says more; --debug shows where an error came from.'])
 
 
 _many = dict(size=(int,2), crop=(int,4), split=(float,3), sources=(str,'+'), paths=(str,'+'), against=(str,'*'), weights=(str,'*')) # parameters that take several values
@@ -592,10 +594,10 @@ def main(
 ) -> int: # Exit status
     "The command `pvg`: errors that a user can mend are one line"
     argv = list(sys.argv[1:] if argv is None else argv)
-    debug = '--debug' in argv[:1]
+    debug = '--debug' in argv
     if not debug: warnings.filterwarnings('ignore', message='.*torch.jit.script.*', category=FutureWarning) # fastai's import, nothing a user can mend
-    try: return run(argv[debug:])
+    try: return run([o for o in argv if o!='--debug'])
     except KeyboardInterrupt: print('pvg: stopped', file=sys.stderr); return 130
-    except (PvgError, OSError) as e:
+    except (PvgError, OSError, MemoryError) as e:
         if debug: raise
-        print(f'pvg: {e}', file=sys.stderr); return 1
+        print(f'pvg: {one_line("this needs more memory than there is" if isinstance(e, MemoryError) else e, 2000)}', file=sys.stderr); return 1

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from fastcore.basics import patch
-from ..core import PvgError, frames_to_tensor, resize_clip, tensor_to_frames
+from ..core import PvgError, frames_to_tensor, one_line, resize_clip, tensor_to_frames
 from ..data.scenes import find_atari, find_hand
 from ..data.worlds import find_paddle
 from ..matching import match_actions
@@ -332,7 +332,7 @@ def plot_deltas(
     edges = [np.linspace(a, b, 81) for a,b in zip(low-margin, high+margin)]
     draw = _draw_line if delta.shape[1]==1 else _draw_plane
     for k in range(n):
-        if (actions==k).any(): draw(left, delta[actions==k], edges, f'C{k%10}', names[k], ring=True)
+        if (actions==k).any(): draw(left, delta[actions==k], edges, f'C{k%10}', _label(names[k]), ring=True)
     draw(right, delta, edges, '#808080', None, ring=False)
     figure.legend(loc='outside right center', frameon=False, fontsize=8, labelcolor='#808080', handlelength=1)
     return figure
@@ -379,6 +379,11 @@ def action_agreement(
     return out
 
 
+def _label(name):
+    "A name as matplotlib shows it, dollars included"
+    return one_line(name, 40).replace('$', r'\$')
+
+
 def plot_confusion(
     confusion,        # (found, true) counts, as `action_agreement` gives them
     true_names=None,  # Names of the true actions; numbers if `None`
@@ -394,8 +399,8 @@ def plot_confusion(
     ax.imshow(color, aspect='auto')
     edge = [withStroke(linewidth=2, foreground='#505050')] # readable on white, on black, and on blue
     for (i,j),value in np.ndenumerate(percent): ax.text(j, i, f'{value:.0f}', ha='center', va='center', color='white', fontsize=8, path_effects=edge)
-    ax.set_xticks(range(counts.shape[1]), true_names or range(counts.shape[1]))
-    ax.set_yticks(range(counts.shape[0]), found_names or range(counts.shape[0]))
+    ax.set_xticks(range(counts.shape[1]), [*map(_label, true_names or range(counts.shape[1]))])
+    ax.set_yticks(range(counts.shape[0]), [*map(_label, found_names or range(counts.shape[0]))])
     ax.set(xlabel='true', ylabel='found')
     return figure
 

@@ -417,7 +417,7 @@ def save(self:PlaySession,
 def _read_game(game):
     "The text of a game, from a file or as it is"
     try: game = json.loads(Path(game).read_text()) if isinstance(game, (str, Path)) else dict(game)
-    except (OSError, ValueError, TypeError) as e: raise PvgError(f'cannot read a game from {game}: {getattr(e, "strerror", None) or e}') from None
+    except (OSError, ValueError, TypeError, RecursionError) as e: raise PvgError(f'cannot read a game from {game}: {getattr(e, "strerror", None) or e}') from None
     if not isinstance(game, dict) or game.get('format')!='pvg game' or not isinstance(game.get('actions'), list) or not isinstance(game.get('variations') or [], list):
         raise PvgError('this is not a game that PlaySession.save wrote: it needs format "pvg game" and a list of actions')
     return game
@@ -484,7 +484,7 @@ def _read_state(path, model):
     if header.get('format')!='pvg session' or header.get('version')!='1': raise PvgError(f'{path} is not a session that this version of pvg can read')
     if header.get('fingerprint')!=_fingerprint(model): raise PvgError(f'{path} was played on other weights of {header.get("model")!r}: load that checkpoint, or begin a new game')
     try: return json.loads(header['state']),tensors
-    except (KeyError, ValueError) as e: raise PvgError(f'{path} is damaged: {e!r}') from None
+    except (KeyError, ValueError, RecursionError) as e: raise PvgError(f'{path} is damaged: {e!r}') from None
 
 def _moments_of(tensors, model, script):
     "The moments in a saved session, by number"
