@@ -7,7 +7,7 @@ __all__ = ['PlainLSTM', 'plain_copy', 'random_model', 'free_run', 'first_frames'
            'Watch', 'watched', 'Measured', 'BenchReport', 'summed_up', 'bench_play', 'training_step', 'bench_train',
            'png_clip', 'bench_data', 'bench']
 
-# %% ../nbs/75_bench.ipynb #cbd2a0a2
+# %% ../nbs/75_bench.ipynb #f90ee847
 import copy, json, os, platform, statistics, tempfile, time, weakref
 import numpy as np
 import torch
@@ -26,7 +26,7 @@ from .learner import Adam, preset_loss
 from .model.blocks import ConvLSTM, DownConv
 from .model.caddy import Caddy, preset_config, stack_clip, stack_newest
 
-# %% ../nbs/75_bench.ipynb #6e4638ff
+# %% ../nbs/75_bench.ipynb #ac6c810b
 class PlainLSTM(nn.Module):
     "A convolutional LSTM with a convolution for each gate"
     def __init__(self,
@@ -81,7 +81,7 @@ def random_model(
                 for p,ends in zip((o.weight.data, o.bias.data, o.running_mean, o.running_var), ((.8,1.2), (-.1,.1), (-.1,.1), (.8,1.2))): p.uniform_(*ends)
     return model
 
-# %% ../nbs/75_bench.ipynb #b0257f14
+# %% ../nbs/75_bench.ipynb #099ffc25
 @torch.no_grad()
 def free_run(
     player,             # Has `play_step` and `config`
@@ -106,28 +106,29 @@ def first_frames(
     random = torch.Generator().manual_seed(0)
     return (2*torch.rand(batch, 3*config.stacking, config.height, config.width, generator=random)-1).to(device)
 
-# %% ../nbs/75_bench.ipynb #5e692afa
-def _timed(way, device):
+# %% ../nbs/75_bench.ipynb #a2efbf64
+def _timed(way, device, clock):
     "Seconds of one call"
     wait = torch.cuda.synchronize if torch.device(device).type=='cuda' else lambda: None
     wait()
-    begin = time.perf_counter()
+    begin = clock()
     way()
     wait()
-    return time.perf_counter()-begin
+    return clock()-begin
 
 
 def interleaved(
     ways:dict,         # Function by name
     seconds:float=10., # When to stop, after at least 3 rounds
     device='cpu',      # Where they compute
+    clock=time.perf_counter, # Or `time.process_time`, for one thread on a machine that does other things
 ) -> dict: # Seconds of each round, by name
     "Call each in turn, backwards in every second round"
     for way in ways.values(): way()
     times,end = {name: [] for name in ways},time.perf_counter()+seconds
     while time.perf_counter()<end or len(next(iter(times.values())))<3:
         order = list(ways) if len(next(iter(times.values())))%2==0 else list(ways)[::-1]
-        for name in order: times[name].append(_timed(ways[name], device))
+        for name in order: times[name].append(_timed(ways[name], device, clock))
     return times
 
 
@@ -148,7 +149,7 @@ def operations(
     with FlopCounterMode(display=False) as counter: way()
     return counter.get_total_flops()
 
-# %% ../nbs/75_bench.ipynb #737e6d6b
+# %% ../nbs/75_bench.ipynb #fb473c07
 class Watch(TorchDispatchMode):
     "Counts the bytes of living tensors, and how often a number was read from the device"
     def __init__(self):
@@ -183,7 +184,7 @@ def watched(
     with Watch() as watch: way()
     return watch
 
-# %% ../nbs/75_bench.ipynb #04db462f
+# %% ../nbs/75_bench.ipynb #7140ee56
 @dataclass
 class Measured:
     "How long one way of computing something took"
@@ -245,11 +246,11 @@ def summed_up(
         rows.append(Measured(what, way, median, low, high, statistics.median(a/b for a,b in zip(seconds, base)), len(seconds), **more.get(way, {})))
     return rows
 
-# %% ../nbs/75_bench.ipynb #c150cc43
-def _measure(what, ways, kinds, seconds, device, more):
+# %% ../nbs/75_bench.ipynb #45bc9a67
+def _measure(what, ways, kinds, seconds, device, clock, more):
     "Times of some ways, with a matrix product of each type beside them"
     products = {f'product {str(o)[6:]}': matrix_product(o, device) for o in dict.fromkeys(kinds.values())}
-    times = interleaved({**ways, **products}, seconds, device)
+    times = interleaved({**ways, **products}, seconds, device, clock)
     rate = {o: 2*1024**3/statistics.median(times.pop(f'product {str(o)[6:]}')) for o in dict.fromkeys(kinds.values())}
     for name,way in ways.items():
         watch = watched(way)
@@ -262,6 +263,7 @@ def bench_play(
     preset='breakout',  # Name of a preset, or a configuration
     seconds:float=10.,  # For all measurements together, at least 3 rounds
     device='cpu',       # cpu or cuda
+    clock=time.perf_counter, # Or `time.process_time`
 ) -> list: # Of `Measured`
     "One step of the game, one game at a time"
     model = random_model(preset).requires_grad_(False)
@@ -275,9 +277,9 @@ def bench_play(
         memory = player.dynamics.start(1)
         return torch.no_grad()(lambda: player.play_step(frames, action, memory))
     kinds = {name: torch.bfloat16 if name=='bfloat16' else torch.float32 for name in players}
-    return _measure(f'play {model.config.name}', {name: step(o) for name,o in players.items()}, kinds, seconds, device, {name: apart(name) for name in players if name!='baseline'})
+    return _measure(f'play {model.config.name}', {name: step(o) for name,o in players.items()}, kinds, seconds, device, clock, {name: apart(name) for name in players if name!='baseline'})
 
-# %% ../nbs/75_bench.ipynb #9e82e29b
+# %% ../nbs/75_bench.ipynb #214c5679
 def training_step(
     model:Caddy,       # In training mode
     clip:torch.Tensor, # (batch, T, 3*stacking, height, width) in [-1, 1]
@@ -317,6 +319,7 @@ def bench_train(
     device='cpu',       # cpu or cuda
     batch:int=8,        # Clips
     frames:int=7,       # In each
+    clock=time.perf_counter, # Or `time.process_time`
 ) -> list: # Of `Measured`
     "One training step, without the perceptual term"
     model = random_model(preset, perceptual_weight=0., pretraining_steps=0).to(device)
@@ -327,9 +330,9 @@ def bench_train(
         torch.manual_seed(0)
         apart[name] = way().item()
     more = {name: dict(difference=abs(o-apart['baseline']), note=f'{batch} clips of {frames} frames') for name,o in apart.items()}
-    return _measure(f'train {c.name}', ways, {name: torch.bfloat16 if name=='bfloat16' else torch.float32 for name in ways}, seconds, device, more)
+    return _measure(f'train {c.name}', ways, {name: torch.bfloat16 if name=='bfloat16' else torch.float32 for name in ways}, seconds, device, clock, more)
 
-# %% ../nbs/75_bench.ipynb #4119dffa
+# %% ../nbs/75_bench.ipynb #54518dd8
 def _size(folder): return sum(o.stat().st_size for o in Path(folder).rglob('*') if o.is_file())
 
 
@@ -348,6 +351,7 @@ def bench_data(
     frames:int=600,    # To record
     length:int=9,      # Frames of a clip
     store=None,        # A `VideoStore`; real Breakout is recorded if `None`
+    clock=time.perf_counter, # Or `time.process_time`
 ) -> list: # Of `Measured`
     "Ten random clips, from a store and from PNG files"
     with tempfile.TemporaryDirectory() as folder:
@@ -361,7 +365,7 @@ def bench_data(
         ways = {'baseline': lambda: [png_clip(match[v], s, length) for v,s in places], 'store': lambda: [store.read(v, s, s+length) for v,s in places]}
         apart = max(int(np.abs(a.astype(int)-b).max()) for a,b in zip(ways['baseline'](), ways['store']()))
         disk = _size(store.path)/sum(f.stat().st_size for o in pictures for f in o)
-        return summed_up('data', interleaved(ways, seconds), baseline=dict(note=f'10 clips of {length} frames'), store=dict(difference=apart, note=f'{disk:.2f}x the disk of the PNG files'))
+        return summed_up('data', interleaved(ways, seconds, clock=clock), baseline=dict(note=f'10 clips of {length} frames'), store=dict(difference=apart, note=f'{disk:.2f}x the disk of the PNG files'))
 
 
 def _matching(store, folders, videos):
@@ -369,7 +373,7 @@ def _matching(store, folders, videos):
     first = {png_clip(o, 0, 1).tobytes()+bytes([len(o)%256]): o for o in folders}
     return {v: first[store.read(v, 0, 1).tobytes()+bytes([store.videos[v].frames%256])] for v in videos}
 
-# %% ../nbs/75_bench.ipynb #2303de31
+# %% ../nbs/75_bench.ipynb #fd77a18b
 def bench(
     what:str='all',     # play, train, data or all
     preset='breakout',  # Name of a preset, or a configuration
@@ -377,11 +381,24 @@ def bench(
     seconds:float=10.,  # For each of the three, at least 3 rounds
     batch:int=8,        # Clips in a training step
     frames:int=7,       # Frames of each
+    busy:bool=False,    # Count processor time of a single thread instead of the clock's: for machines that do other things
 ) -> BenchReport: # Shows itself as a table
     "Measure against the plain computation"
-    parts = dict(play=lambda: bench_play(preset, seconds, device), train=lambda: bench_train(preset, seconds, device, batch, frames), data=lambda: bench_data(seconds))
+    clock = time.process_time if busy else time.perf_counter
+    parts = dict(play=lambda: bench_play(preset, seconds, device, clock), train=lambda: bench_train(preset, seconds, device, batch, frames, clock), data=lambda: bench_data(seconds, clock=clock))
     if what!='all' and what not in parts: raise PvgError(f'there is nothing to measure named {what!r}: choose play, train, data or all')
     if device=='cuda' and not torch.cuda.is_available(): raise PvgError('torch finds no CUDA device here: leave --device out')
-    rows = [row for name in ([what] if what!='all' else parts) for row in parts[name]()]
+    if busy and device!='cpu': raise PvgError('processor time says nothing of a graphics card: leave --busy out')
+    threads = torch.get_num_threads()
+    try:
+        if busy: torch.set_num_threads(1)
+        rows = [row for name in ([what] if what!='all' else parts) for row in parts[name]()]
+        return BenchReport(rows, _conditions(device) | dict(clock='processor time' if busy else 'wall'))
+    finally: torch.set_num_threads(threads)
+
+
+def _conditions(device):
+    "Where it was measured"
     name = torch.cuda.get_device_name() if device=='cuda' else f'{platform.machine()} {torch.backends.cpu.get_cpu_capability()}'
-    return BenchReport(rows, dict(torch=torch.__version__, device=name, cores=os.cpu_count(), threads=torch.get_num_threads(), load=f'{os.getloadavg()[0]:.1f}' if hasattr(os, 'getloadavg') else 'unknown', weights='random'))
+    load = f'{os.getloadavg()[0]:.1f}' if hasattr(os, 'getloadavg') else 'unknown'
+    return dict(torch=torch.__version__, device=name, cores=os.cpu_count(), threads=torch.get_num_threads(), load=load, weights='random')
