@@ -7,7 +7,7 @@ __all__ = ['Kernel', 'norm_line', 'folded', 'plane_table', 'table_places', 'Play
            'PlayHead', 'PlayLSTM', 'PlayDynamics', 'PlayCompactDynamics', 'PlayFeedForwardDynamics', 'PlayDecoder',
            'PlayPixelDecoder', 'play_encoder', 'FastPlayer', 'fast_for_play', 'player_of']
 
-# %% ../nbs/28_fast.ipynb #2c341d8a
+# %% ../nbs/28_fast.ipynb #4225f2f6
 import torch
 import torch.nn.functional as F
 import weakref
@@ -19,7 +19,7 @@ from .model.decoder import Decoder, inherit_frame
 from .model.dynamics import CompactDynamics, Dynamics
 from .model.encoder import Encoder
 
-# %% ../nbs/28_fast.ipynb #9e04fa97
+# %% ../nbs/28_fast.ipynb #6644c2a2
 class Kernel(NamedTuple):
     "What a convolution multiplies with"
     weight:torch.Tensor # (out, in, height, width)
@@ -49,7 +49,7 @@ def folded(
         weight,bias = weight*scale[:,None,None,None],bias*scale+shift
     return Kernel(weight.detach()[:outputs], bias.detach()[:outputs], 2 if down else conv.stride[0], conv.padding[0])
 
-# %% ../nbs/28_fast.ipynb #059fe770
+# %% ../nbs/28_fast.ipynb #1653fab3
 def plane_table(
     weight:torch.Tensor, # Kernel of the planes, (out, planes, height, width)
     grid:tuple,          # (height, width) of the output
@@ -70,7 +70,7 @@ def table_places(
 
 
 class PlayConv(nn.Module):
-    "A convolution for play: kernel, bias or table of biases, leaky ReLU"
+    "A convolution for play: kernel, bias or table of biases (always in 32 bits), leaky ReLU"
     def __init__(self,
         kernel:Kernel,            # What it multiplies with
         leak:float=.2,            # Slope below zero; no activation if `None`
@@ -94,11 +94,11 @@ class PlayConv(nn.Module):
     ) -> torch.Tensor: # (batch, out, ., .)
         y = F.conv2d(x, self.weight, self.bias, self.stride, self.padding)
         if self.table is not None:
-            bias = (planes@self.table).unflatten(1, self.shape)
+            bias = (planes@self.table).to(y.dtype).unflatten(1, self.shape)
             y = y.add_(bias[:,self.rows][:,:,self.columns].permute(0,3,1,2))
         return y if self.leak is None else F.leaky_relu_(y, self.leak)
 
-# %% ../nbs/28_fast.ipynb #0937ec7a
+# %% ../nbs/28_fast.ipynb #dc1701f0
 def told_conv(
     kernel:Kernel,            # Of a convolution whose input holds constant planes
     first:int,                # Number of the first of these
@@ -116,7 +116,7 @@ def told_conv(
     told = torch.cat([kernel.weight[:,first:first+planes], (weight*shift).sum(dim=1, keepdim=True)], dim=1)
     return PlayConv(kernel._replace(weight=weight*scale), leak, told, grid)
 
-# %% ../nbs/28_fast.ipynb #2f5836ec
+# %% ../nbs/28_fast.ipynb #cdae8efd
 class PlayResidual(nn.Module):
     "A residual block for play"
     def __init__(self,
@@ -158,7 +158,7 @@ class PlayHead(nn.Module):
 
     def forward(self, x): return F.pixel_shuffle(self.conv(x), 2).float().tanh()
 
-# %% ../nbs/28_fast.ipynb #0177235c
+# %% ../nbs/28_fast.ipynb #6131d50f
 class PlayLSTM(nn.Module):
     "A convolutional LSTM for play; its memory stays in 32 bits"
     def __init__(self,
@@ -178,7 +178,7 @@ class PlayLSTM(nn.Module):
         cell = keep*cell + write*gates[:, 3*self.n:].tanh()
         return show*cell.tanh(), cell
 
-    def start(self, batch): return tuple(o.float().expand(batch, *o.shape) for o in (self.initial0, self.initial1))
+    def start(self, batch): return tuple(o.expand(batch, *o.shape) for o in (self.initial0, self.initial1))
 
 
 class PlayDynamics(nn.Module):
@@ -204,7 +204,7 @@ class PlayDynamics(nn.Module):
 
     def start(self, batch): return sum((o.start(batch) for o in self.lstms), ())
 
-# %% ../nbs/28_fast.ipynb #5fa767e9
+# %% ../nbs/28_fast.ipynb #d3f1709e
 class PlayCompactDynamics(nn.Module):
     "R for play, with one LSTM beside a skip connection"
     def __init__(self,
@@ -250,7 +250,7 @@ class PlayFeedForwardDynamics(nn.Module):
 
     def start(self, batch): return ()
 
-# %% ../nbs/28_fast.ipynb #9730b3ae
+# %% ../nbs/28_fast.ipynb #7374888a
 class PlayDecoder(nn.Module):
     "D for play: the full picture only"
     def __init__(self,
@@ -291,7 +291,7 @@ def play_encoder(
     outputs = [*[None]*(len(residuals)-1), features]
     return nn.Sequential(*[PlayConv(folded(o.conv, o.norm)) for o in first], *[PlayResidual(*o) for o in zip(residuals, outputs)])
 
-# %% ../nbs/28_fast.ipynb #e57df38f
+# %% ../nbs/28_fast.ipynb #022dd59c
 class FastPlayer(nn.Module):
     "Plays as a model does, faster; its weights are a copy, as they were when it was made"
     def __init__(self,
@@ -305,7 +305,8 @@ class FastPlayer(nn.Module):
         with torch.no_grad(), torch.device('cpu'):
             self.encoder,self.dynamics = play_encoder(model.encoder),dynamics(model.dynamics, planes, c.grid)
             self.decoder = (PlayPixelDecoder if c.feed_forward else PlayDecoder)(model.decoder)
-        self.to(dtype)
+        for o in self.modules():
+            if isinstance(o, PlayConv): o.weight,o.bias = o.weight.to(dtype),None if o.bias is None else o.bias.to(dtype)
         self.register_buffer('centroids', model.centroids.clone())
 
     check_clip,action_vector,between_actions = Caddy.check_clip,Caddy.action_vector,Caddy.between_actions
@@ -319,7 +320,7 @@ class FastPlayer(nn.Module):
         "One step of the game: see, act, remember, draw"
         self.check_clip(frames[:,None])
         memory = [o.contiguous(memory_format=torch.channels_last) for o in (self.dynamics.start(len(frames)) if memory is None else memory)]
-        planes = F.pad(self.action_vector(action, variation), (0,1), value=1.).to(self.dtype)
+        planes = F.pad(self.action_vector(action, variation), (0,1), value=1.)
         state = self.encoder(frames.to(self.dtype, memory_format=torch.channels_last))
         hidden,memory = self.dynamics(state, planes, memory)
         return self.decoder(hidden, frames[:,:3]), memory
@@ -332,7 +333,7 @@ def fast_for_play(
     "A copy of a model that plays it faster"
     return FastPlayer(model, dtype).eval()
 
-# %% ../nbs/28_fast.ipynb #fe4f4385
+# %% ../nbs/28_fast.ipynb #ee50d4ee
 _players = weakref.WeakKeyDictionary()
 
 
