@@ -6,7 +6,7 @@
 __all__ = ['commands', 'record', 'discover', 'action_counts', 'acquire', 'convert_checkpoint', 'convert', 'open_videos',
            'run_name', 'train', 'demo', 'reconstruct', 'evaluate', 'read_script', 'read_start', 'default_start',
            'start_session', 'play_notebook', 'free_port', 'has_browser', 'serve_panel', 'play', 'play_script', 'export',
-           'check', 'usage', 'command_parser', 'run', 'main']
+           'bench', 'check', 'usage', 'command_parser', 'run', 'main']
 
 # %% ../nbs/80_cli.ipynb #1b10becc
 import argparse, inspect, re, sys, warnings
@@ -527,6 +527,27 @@ def export(
         print(export_web(session.model, out, title, half=half or None, webgpu=not no_webgpu, replace=overwrite, tarball=tarball, **options))
         print(f'Look at it:  python -m http.server --bind 127.0.0.1 -d {out}')
 
+# %% ../nbs/80_cli.ipynb #83752972
+def bench(
+    what:str='all',      # play, train, data or all
+    preset:str='breakout', # bair, breakout, tennis, quick or swift; weights are random
+    device:str='cpu',    # cpu or cuda
+    seconds:float=10.,   # For each of the three, at least 3 rounds
+    batch_size:int=8,    # Clips in a training step
+    frames:int=7,        # Frames of each
+    busy:bool=False,     # Count processor time of one thread instead of the clock's, on a machine that does other things
+    json:str=None,       # Also write the report to this file
+):
+    "Measure play, training and data against the plain computation"
+    from pvg.bench import bench
+    from pvg.core import writable_folder
+    from pathlib import Path
+    if min(batch_size, frames-1)<1 or not seconds>=0: raise PvgError(f'measure at least 1 clip of 2 frames, for 0 seconds or more, not {batch_size} of {frames} for {seconds}')
+    if json: writable_folder(Path(json).absolute().parent)
+    report = bench(what, preset, device, seconds, batch_size, frames, busy)
+    print(report)
+    if json: print(f'{report.save(json)} is written')
+
 # %% ../nbs/80_cli.ipynb #50e05e87
 def check(
     paths:tuple, # Stores, checkpoints, and folders of them
@@ -543,7 +564,7 @@ def check(
 
 # %% ../nbs/80_cli.ipynb #0093113b
 commands = dict(demo=demo, record=record, acquire=acquire, convert=convert, discover=discover, train=train,
-                play=play, export=export, reconstruct=reconstruct, evaluate=evaluate, check=check)
+                play=play, export=export, reconstruct=reconstruct, evaluate=evaluate, check=check, bench=bench)
 
 
 def usage(): # Text
@@ -554,7 +575,7 @@ def usage(): # Text
 
 
 _many = dict(size=(int,2), crop=(int,4), split=(float,3), sources=(str,'+'), paths=(str,'+'), against=(str,'*'), weights=(str,'*')) # parameters that take several values
-_places = dict(train=('store','out'), evaluate=('checkpoint','store'), play=('checkpoint',)) # positional, although they may be left out
+_places = dict(train=('store','out'), evaluate=('checkpoint','store'), play=('checkpoint',), bench=('what',)) # positional, although they may be left out
 
 
 def command_parser(

@@ -17,6 +17,7 @@ from pathlib import Path
 from tempfile import SpooledTemporaryFile
 from ..checkpoint import load_model
 from ..core import PvgError, frames_to_tensor, tensor_to_frames, write_atomic
+from ..fast import player_of
 from ..model.caddy import Caddy, stack_newest
 from .recording import free_path, png_bytes, save_frames, save_video
 
@@ -201,8 +202,8 @@ def _imagine(model, moments, choices):
     seen = torch.cat([o for o,_ in moments])
     memories = [model.dynamics.start(1) if o is None else o for _,o in moments]
     variation = [v or [0.]*model.config.action_dims for _,v in choices]
-    image,memory = model.play_step(seen, torch.tensor([a for a,_ in choices], device=seen.device), tuple(torch.cat(o) for o in zip(*memories)),
-                                   torch.tensor(variation, device=seen.device))
+    image,memory = player_of(model).play_step(seen, torch.tensor([a for a,_ in choices], device=seen.device), tuple(torch.cat(o) for o in zip(*memories)),
+                                              torch.tensor(variation, device=seen.device))
     now,one = stack_newest(image, seen),lambda o,i: o[i:i+1].clone() if len(choices)>1 else o
     return tensor_to_frames(image), [(one(now,i), tuple(one(o,i) for o in memory)) for i in range(len(choices))]
 
