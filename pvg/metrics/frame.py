@@ -22,7 +22,7 @@ from ..losses import VGGFeatures
 # %% ../../nbs/50_metrics.frame.ipynb #0d116d13
 class Measures(dict):
     "Numbers by name; where one cannot be had it is NaN and `reasons` says why; `notes` holds what to know about others"
-    def __init__(self, *args, **kwargs):
+    def __init__(self, *args, **kwargs): # As for a dict
         super().__init__(*args, **kwargs)
         self.reasons,self.notes = {},{}
 
