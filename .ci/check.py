@@ -71,13 +71,14 @@ def step_blocks():
     script('blocks.py')
 
 def step_lint():
-    "ruff, mypy and the coverage of the documentation"
+    "ruff, mypy, the coverage of the documentation, and the files around the package"
     from importlib.util import find_spec
     for tool in ('ruff', 'mypy'):
         if not find_spec(tool): raise Failed(f"{tool} is not installed: pip install -e '.[dev]'")
     run(BIN/'ruff', 'check', 'pvg', message='ruff found the problems above')
     run(BIN/'mypy', message='mypy found the problems above')
     script('coverage.py')
+    script('habits.py')
 
 def step_imports():
     "import pvg is quick and light"
