@@ -18,7 +18,7 @@ test: $(DEV) ## install for development and run everything CI runs
 	@$(VENV)/bin/python .ci/check.py
 
 check: $(DEV) ## all of it but the clean installation, or some: make check STEPS="layers notebooks"
-	@$(VENV)/bin/python .ci/check.py $(if $(STEPS),$(STEPS),export readme layers pages imports notebooks)
+	@$(VENV)/bin/python .ci/check.py $(if $(STEPS),$(STEPS),export readme layers pages lint imports blocks notebooks)
 
 prepare: $(DEV) ## before a commit: clean and export the notebooks, write README.md
 	$(VENV)/bin/nbdev_clean

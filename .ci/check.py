@@ -63,8 +63,22 @@ def step_layers():
     script('layers.py')
 
 def step_pages():
-    "the sidebar names every page"
+    "every link, heading, picture and name on the pages leads somewhere, and the sidebar names every page"
     script('pages.py')
+
+def step_blocks():
+    "every command that README and pages show is one that works"
+    script('blocks.py')
+
+def step_lint():
+    "ruff, mypy, the coverage of the documentation, and the files around the package"
+    from importlib.util import find_spec
+    for tool in ('ruff', 'mypy'):
+        if not find_spec(tool): raise Failed(f"{tool} is not installed: pip install -e '.[dev]'")
+    run(BIN/'ruff', 'check', 'pvg', message='ruff found the problems above')
+    run(BIN/'mypy', message='mypy found the problems above')
+    script('coverage.py')
+    script('habits.py')
 
 def step_imports():
     "import pvg is quick and light"
@@ -128,6 +142,10 @@ def step_wheel():
         folder = Path(folder)
         run(sys.executable, '-m', 'build', '--outdir', folder/'dist', ROOT, quiet=True) # the wheel is made from the sdist, so both are whole
         wheel, = (folder/'dist').glob('*.whl')
+        run(sys.executable, '-m', 'twine', 'check', '--strict', *(folder/'dist').iterdir(), quiet=True)
+        packed = run('tar', '-tzf', next((folder/'dist').glob('*.tar.gz')), quiet=True)
+        lacking = [o for o in ('.ci/check.py', 'nbs/index.ipynb', 'nbs/golden/breakout.npz', 'nbs/sidebar.yml', 'pvg/py.typed', 'pvg/shipped/breakout.safetensors', 'CITATION.cff', 'Makefile') if f'/{o}\n' not in packed]
+        if lacking: raise Failed(f'the sdist lacks {", ".join(lacking)}: see MANIFEST.in')
         clean = ROOT/'.venv-wheel'
         shutil.rmtree(clean, ignore_errors=True)
         try:

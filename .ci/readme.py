@@ -17,7 +17,7 @@ def page_address(target, site):
     "Where the documentation shows the page `target`: numbers are dropped from names, as nbdev drops them"
     path,hash_,anchor = target.partition('#')
     folder,_,name = path.rpartition('/')
-    name = re.sub(r'^\d+[a-zA-Z0-9]*_', '', name).removesuffix('.ipynb') + '.html'
+    name = re.sub(r'^\d+[a-zA-Z0-9]*_', '', name).removesuffix('.ipynb').removesuffix('.qmd') + '.html'
     return f'{site}/{folder}/{name}{hash_}{anchor}' if folder else f'{site}/{name}{hash_}{anchor}'
 
 def relink(text, root, site):
@@ -26,7 +26,7 @@ def relink(text, root, site):
         if re.match(r'[a-z]+:|#|/', target): return target
         path = target.partition('#')[0]
         if not (root/'nbs'/path).exists(): raise SystemExit(f'nbs/index.ipynb: the link to {target} leads nowhere')
-        if path.endswith('.ipynb'): return page_address(target, site)
+        if path.endswith(('.ipynb', '.qmd')): return page_address(target, site)
         return os.path.normpath(f'nbs/{target}').replace(os.sep, '/')
     def outside(part):
         part = re.sub(r'(\]\()([^)\s]+)', lambda m: m[1]+new(m[2]), part)

@@ -135,7 +135,7 @@ def read_config(
         name,why = _meaning(key)
         if name is None or value is None: out.ignored[key] = why or 'it has no value'; continue
         try: _put(out, name, value, f'{path}: {key}')
-        except (KeyError, IndexError, ValueError) as e: raise PvgError(f'{path}: {key}: {value!r} cannot be understood') from None
+        except (KeyError, IndexError, ValueError): raise PvgError(f'{path}: {key}: {value!r} cannot be understood') from None
         out.used[key] = name
     for k,v in out.settings.items():
         if isinstance(v, dict): out.settings[k] = tuple((getattr(CaddyConfig(), k)[i] if i not in v else v[i]) for i in (0,1))

@@ -128,17 +128,23 @@ def resume(self:ClipLoader,
     self.epoch,self.first = epoch,batch
 
 @patch
-def get_idxs(self:ClipLoader): return range(self.first, self.n)
+def get_idxs(self:ClipLoader):
+    "Which batches are drawn in this epoch"
+    return range(self.first, self.n)
 
 @patch
-def create_item(self:ClipLoader, i):
+def create_item(self:ClipLoader,
+    i:int, # Which batch of the epoch
+):
     "Read one batch, as bytes; workers read the longest clips, since nobody knows the length when theirs is due"
     length = self.length if self.fake_l.num_workers==0 else self.sampler.length
     return (torch.from_numpy(np.stack([self.sampler.read(o, length) for o in self.windows(i)])),)
 
 # %% ../../nbs/14_data.clips.ipynb #7b7e80ec
 @patch
-def after_batch(self:ClipLoader, b):
+def after_batch(self:ClipLoader,
+    b:tuple, # Frames of the clips, uint8 (batch, length, height, width, channels), alone in a tuple
+):
     "Cut to the current length, scale to [-1, 1] and resize, on the device"
     x = frames_to_tensor(b[0][:,:self.length])
     if self.size is not None: x = resize_clip(x, *self.size)

@@ -104,7 +104,7 @@ class TennisDetector:
 # %% ../../nbs/52_metrics.action.ipynb #bb9772b2
 def _shift_fit(a, b, shift, mask, steps):
     "Improve the shift that takes images `a` to `b`, (n, 1, height, width), by weighted least squares"
-    (n,_,h,w),at = a.shape, lambda size: (torch.arange(size, device=a.device)+.5)*2/size-1
+    (*_,h,w),at = a.shape, lambda size: (torch.arange(size, device=a.device)+.5)*2/size-1
     y,x = torch.meshgrid(at(h), at(w), indexing='ij')
     for _ in range(steps):
         move = shift[:,None,None]*torch.tensor([2/w, 2/h], device=a.device)

@@ -22,7 +22,7 @@ from ..losses import VGGFeatures
 # %% ../../nbs/50_metrics.frame.ipynb #0d116d13
 class Measures(dict):
     "Numbers by name; where one cannot be had it is NaN and `reasons` says why; `notes` holds what to know about others"
-    def __init__(self, *args, **kwargs):
+    def __init__(self, *args, **kwargs): # As for a dict
         super().__init__(*args, **kwargs)
         self.reasons,self.notes = {},{}
 
@@ -176,12 +176,19 @@ def published_weights(
     return read_tensors(path), dict(file=name, sha256=found)
 
 # %% ../../nbs/50_metrics.frame.ipynb #98c19957
+def _lpips():
+    "The package, or one line that says how to get it"
+    try: import lpips
+    except ImportError: raise PvgError("LPIPS needs the package lpips: pip install 'pvg[eval]'") from None
+    return lpips
+
+
 def lpips_network(
     net:str,       # 'vgg' or 'alex'
     backbone:dict, # Tensors of torchvision's VGG-16 or AlexNet, by name
 ) -> torch.nn.Module: # Of two batches of images in [-1, 1]
     "LPIPS 0.1 on the given network"
-    import lpips
+    lpips = _lpips()
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')
         network = lpips.LPIPS(net=net, version='0.1', pnet_rand=True, verbose=False).eval().requires_grad_(False)
@@ -209,6 +216,7 @@ class LPIPS:
     ):
         from torchvision import models
         if net not in ('vgg','alex'): raise PvgError(f'LPIPS has the networks vgg and alex, not {net!r}')
+        _lpips() # before half a gigabyte is fetched
         url = dict(vgg=models.VGG16_Weights, alex=models.AlexNet_Weights)[net].IMAGENET1K_V1.url
         backbone,self.weights = published_weights(f'LPIPS ({net})', url, path)
         self.network = lpips_network(net, backbone)

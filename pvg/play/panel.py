@@ -164,7 +164,9 @@ def press(self:PlayPanel,
 
 # %% ../../nbs/63_play.panel.ipynb #2307d70a
 @patch
-def undo(self:PlayPanel, to=None):
+def undo(self:PlayPanel,
+    to:str=None,# The question that this answers; none if `None`
+):
     "Take back a step"
     def back():
         for o in self.sessions: o.undo()
@@ -173,12 +175,16 @@ def undo(self:PlayPanel, to=None):
     self._do(back, to, True)
 
 @patch
-def redo(self:PlayPanel, to=None):
+def redo(self:PlayPanel,
+    to:str=None,# The question that this answers; none if `None`
+):
     "Take the step again that was taken back last"
     self._do(lambda: [o.redo() for o in self.sessions], to, True)
 
 @patch
-def reset(self:PlayPanel, to=None):
+def reset(self:PlayPanel,
+    to:str=None,# The question that this answers; none if `None`
+):
     "Begin again where the game began; a recording ends and is saved"
     self._do(lambda: (self._finish(), [o.reset() for o in self.sessions]), to)
 
