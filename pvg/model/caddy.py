@@ -68,7 +68,6 @@ class CaddyConfig:
     double_deep_levels:bool=True # Count the four deeper levels of features twice, as the released training did
     squared_weight:float=1.      # Weight of the pictures' squared error beside L1 ('pairs' only); with 0 a pixel is drawn one way or the other, not in between
     squared_share:float=1.       # Share of the training, from its beginning, in which the squared error counts
-    coarse_scales:tuple=()       # Sides of squares, pixels, over which pictures are compared as well, so that a thing a little off costs less than one left out ('pairs' only)
     motion_bias:float=None       # With a number, weight pixels by motion plus this
     states_weight:float=.2       # Weight of the states' squared error
     hidden_weight:float=1.       # Weight of the hidden states' squared error, pretraining only
@@ -107,8 +106,8 @@ presets = dict(
     tennis   = CaddyConfig('tennis', 256, 96, action_dims=5, stacking=4, frame_skip=4, batch_size=6, information_weight=.03, smooth_information=False,
                            action_state_weight=1e-5, evaluation_batch=32, evaluation_length=16, **_full),
     quick    = CaddyConfig('quick', 80, 96, compact=True, steps=1500, lr=3e-3, clip_lengths=(3,9), clip_steps=.5, contexts=(12,1), context_steps=.8, **_ours),
-    swift    = CaddyConfig('swift', 160, 208, feed_forward=True, stacking=4, action_shrink=2, steps=12_000, lr=2e-3, batch_size=16, clip_lengths=(5,9), clip_steps=.7, contexts=(4,4),
-                           single_frame_share=.1, **_ours),
+    swift    = CaddyConfig('swift', 160, 208, feed_forward=True, stacking=4, action_shrink=2, steps=12_000, lr=2e-3, batch_size=16, clip_lengths=(5,10), clip_steps=.7, contexts=(4,4),
+                           single_frame_share=.1, window=(80,80), window_steps=.7, squared_share=.4, action_noise=.1, **_ours),
 )
 
 
