@@ -7,7 +7,7 @@ __all__ = ['Kernel', 'norm_line', 'folded', 'plane_table', 'table_places', 'Play
            'PlayHead', 'PlayLSTM', 'PlayDynamics', 'PlayCompactDynamics', 'PlayFeedForwardDynamics', 'PlayDecoder',
            'PlayPixelDecoder', 'play_encoder', 'FastPlayer', 'fast_for_play', 'player_of']
 
-# %% ../nbs/28_fast.ipynb #4225f2f6
+# %% ../nbs/28_fast.ipynb #00210902
 import torch
 import torch.nn.functional as F
 import weakref
@@ -19,7 +19,7 @@ from .model.decoder import Decoder, inherit_frame
 from .model.dynamics import CompactDynamics, Dynamics
 from .model.encoder import Encoder
 
-# %% ../nbs/28_fast.ipynb #6644c2a2
+# %% ../nbs/28_fast.ipynb #8fcf01d2
 class Kernel(NamedTuple):
     "What a convolution multiplies with"
     weight:torch.Tensor # (out, in, height, width)
@@ -49,7 +49,7 @@ def folded(
         weight,bias = weight*scale[:,None,None,None],bias*scale+shift
     return Kernel(weight.detach()[:outputs], bias.detach()[:outputs], 2 if down else conv.stride[0], conv.padding[0])
 
-# %% ../nbs/28_fast.ipynb #1653fab3
+# %% ../nbs/28_fast.ipynb #692fe1b1
 def plane_table(
     weight:torch.Tensor, # Kernel of the planes, (out, planes, height, width)
     grid:tuple,          # (height, width) of the output
@@ -98,7 +98,7 @@ class PlayConv(nn.Module):
             y = y.add_(bias[:,self.rows][:,:,self.columns].permute(0,3,1,2))
         return y if self.leak is None else F.leaky_relu_(y, self.leak)
 
-# %% ../nbs/28_fast.ipynb #dc1701f0
+# %% ../nbs/28_fast.ipynb #a7e8386a
 def told_conv(
     kernel:Kernel,            # Of a convolution whose input holds constant planes
     first:int,                # Number of the first of these
@@ -116,7 +116,7 @@ def told_conv(
     told = torch.cat([kernel.weight[:,first:first+planes], (weight*shift).sum(dim=1, keepdim=True)], dim=1)
     return PlayConv(kernel._replace(weight=weight*scale), leak, told, grid)
 
-# %% ../nbs/28_fast.ipynb #cdae8efd
+# %% ../nbs/28_fast.ipynb #27467e48
 class PlayResidual(nn.Module):
     "A residual block for play"
     def __init__(self,
@@ -158,7 +158,7 @@ class PlayHead(nn.Module):
 
     def forward(self, x): return F.pixel_shuffle(self.conv(x), 2).float().tanh()
 
-# %% ../nbs/28_fast.ipynb #6131d50f
+# %% ../nbs/28_fast.ipynb #0829b933
 class PlayLSTM(nn.Module):
     "A convolutional LSTM for play; its memory stays in 32 bits"
     def __init__(self,
@@ -204,7 +204,7 @@ class PlayDynamics(nn.Module):
 
     def start(self, batch): return sum((o.start(batch) for o in self.lstms), ())
 
-# %% ../nbs/28_fast.ipynb #d3f1709e
+# %% ../nbs/28_fast.ipynb #38adb4dc
 class PlayCompactDynamics(nn.Module):
     "R for play, with one LSTM beside a skip connection"
     def __init__(self,
@@ -250,7 +250,7 @@ class PlayFeedForwardDynamics(nn.Module):
 
     def start(self, batch): return ()
 
-# %% ../nbs/28_fast.ipynb #7374888a
+# %% ../nbs/28_fast.ipynb #faf7231e
 class PlayDecoder(nn.Module):
     "D for play: the full picture only"
     def __init__(self,
@@ -291,7 +291,7 @@ def play_encoder(
     outputs = [*[None]*(len(residuals)-1), features]
     return nn.Sequential(*[PlayConv(folded(o.conv, o.norm)) for o in first], *[PlayResidual(*o) for o in zip(residuals, outputs)])
 
-# %% ../nbs/28_fast.ipynb #022dd59c
+# %% ../nbs/28_fast.ipynb #49c66ec4
 class FastPlayer(nn.Module):
     "Plays as a model does, faster; its weights are a copy, as they were when it was made"
     def __init__(self,
@@ -333,7 +333,7 @@ def fast_for_play(
     "A copy of a model that plays it faster"
     return FastPlayer(model, dtype).eval()
 
-# %% ../nbs/28_fast.ipynb #ee50d4ee
+# %% ../nbs/28_fast.ipynb #123c2740
 _players = weakref.WeakKeyDictionary()
 
 
