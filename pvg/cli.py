@@ -397,6 +397,7 @@ def free_port(
     import socket
     for o in range(8866, 8966) if port is None else [port]:
         with socket.socket() as s:
+            if sys.platform!='win32': s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1) # a page that was just stopped leaves its port free
             try: s.bind(('127.0.0.1', o)); return o
             except OSError: pass
     raise PvgError(f'port {port or "8866 to 8965"} is taken or not allowed: choose another with --port')
