@@ -495,7 +495,7 @@ def _array(self:VideoStore, name):
         if self._replaced(): raise StoreError(f'{self.path} was replaced while it was read; open it again')
         raise StoreError(f'{self.path/name} is damaged: its content does not match its checksum; record or copy the store again')
     try: values = np.load(BytesIO(data), allow_pickle=False)
-    except (ValueError,EOFError,OSError) as e: raise StoreError(f'{self.path/name} is not an array of numbers') from e
+    except (ValueError,EOFError,OSError,MemoryError) as e: raise StoreError(f'{self.path/name} is not an array of numbers') from e
     values.setflags(write=False)
     return values
 
