@@ -183,7 +183,7 @@ def after_kill(task, folder, given):
 def goes_on(task, folder, given):
     "The same work once more, and what it comes to; what is large and unfinished is gone then, but for whole stores that a kill left without their name"
     task.work(folder, given)
-    left = [o for o in find_checkable(folder)[1] if (o.is_dir() and not (o/'manifest.json').exists()) or '.safetensors.writing' in o.name and o.parent.name=='run']
+    left = [o for o in find_checkable(folder)[1] if (o.is_dir() and any(p.is_file() for p in o.rglob('*')) and not (o/'manifest.json').exists()) or '.safetensors.writing' in o.name and o.parent.name=='run']
     return task.result(folder), [o.name for o in left]
 
 def trial(name, folder, given, kill, expected):
