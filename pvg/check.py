@@ -131,7 +131,7 @@ def _check_card(path, found):
     if wanted and wanted!=_digest(path): found.problems.append(f'the file does not match the checksum in {card.name}')
 
 # %% ../nbs/29_check.ipynb #ac19b1d8
-_left = re.compile(r'\..*\.(writing|old)-[0-9a-f]{8}')
+_left = re.compile(r'\..*\.(making|writing|old)-[0-9a-f]{8}')
 _checkpoint_ends = '.safetensors','.pth.tar'
 
 def find_checkable(

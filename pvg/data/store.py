@@ -179,15 +179,16 @@ def _hold(folder):
     "Lock a folder for as long as this process lives: a handle to be closed, or `None` if another process has it or there are no such locks"
     try: import fcntl
     except ImportError: return None # Windows
-    handle = os.open(folder, os.O_RDONLY)
+    try: handle = os.open(folder, os.O_RDONLY)
+    except OSError: return None
     try: fcntl.flock(handle, fcntl.LOCK_EX|fcntl.LOCK_NB)
     except OSError: os.close(handle); return None
     return handle
 
 def _sweep(path):
     "Remove the unfinished folders that killed writers left beside `path`; finished ones, and those of living processes, stay"
-    for left in path.parent.glob(f'.{glob.escape(path.name[:32])}.writing-'+'[0-9a-f]'*8):
-        if (left/'manifest.json').exists() or not (left/'shards').is_dir() or (handle := _hold(left)) is None: continue
+    for left in path.parent.glob(f'.{glob.escape(path.name[:32])}.writing-'+'[0-9a-f]'*8): # each is locked before it has this name
+        if (left/'manifest.json').exists() or (handle := _hold(left)) is None: continue
         shutil.rmtree(left, ignore_errors=True)
         os.close(handle)
 
@@ -229,10 +230,11 @@ class StoreWriter:
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             _sweep(self.path)
-            self.folder = self.path.with_name(f'.{self.path.name[:32]}.writing-{secrets.token_hex(4)}')
-            self.folder.mkdir()
-            self.held = _hold(self.folder)
-            (self.folder/'shards').mkdir()
+            new,self.folder = (self.path.with_name(f'.{self.path.name[:32]}.{o}-{secrets.token_hex(4)}') for o in ('making','writing'))
+            new.mkdir()
+            self.held = _hold(new)
+            (new/'shards').mkdir()
+            os.rename(new, self.folder)
         except OSError as e: raise StoreError(f'Cannot write {self.path} ({e.strerror or e}); choose another place') from e
 
 # %% ../../nbs/10_data.store.ipynb #1b3ee771
@@ -399,7 +401,9 @@ def _rename(self:StoreWriter):
         if old and old.exists() and not self.path.exists(): os.rename(old, self.path)
         raise StoreError(f'{self.path} could not be named ({e}); the finished store is {self.folder}, rename it') from e
     _sync_folder(self.path.parent)
-    if old: shutil.rmtree(old, ignore_errors=True)
+    if old:
+        with suppress(OSError): (old/'manifest.json').unlink() # so that it is no store from the first moment on
+        shutil.rmtree(old, ignore_errors=True)
 
 @patch
 def __enter__(self:StoreWriter): return self
