@@ -119,6 +119,16 @@ def step_notebooks():
     if left := sorted(str(p.relative_to(ROOT)) for p in there()-before): raise Failed(f'notebooks left files behind: {", ".join(left)}', count)
     return count
 
+def step_faults():
+    "work that is killed at any moment loses nothing: real processes, a few moments each"
+    run(sys.executable, CI/'faults.py', '--moments', 2, message='.ci/faults.py found the problems above')
+
+def step_fuzz():
+    "any input keeps to the laws (hypothesis)"
+    from importlib.util import find_spec
+    if not find_spec('hypothesis'): raise Failed("hypothesis is not installed: pip install -e '.[dev]'")
+    run(sys.executable, CI/'fuzz.py', message='.ci/fuzz.py found the problems above')
+
 def step_browser():
     "a real Chromium plays the panel in JupyterLab, the page of `pvg play` and an exported page"
     from importlib.util import find_spec

@@ -4,14 +4,17 @@
 
 # %% auto #0
 __all__ = ['FramesAsTarget', 'linear', 'TrainingSchedule', 'flat_schedule', 'TimeBudget', 'StopAt', 'LearningRateSteps',
-           'AveragedWeights', 'LossTerm', 'ProgressLine']
+           'AveragedWeights', 'clips_of_batch', 'SkipBadSteps', 'HalfPrecision', 'half_precision_pays', 'LossTerm',
+           'ProgressLine']
 
 # %% ../nbs/40_callbacks.ipynb #39f1f398
 import math, time
-from fastai.callback.core import Callback, CancelTrainException
+import torch
+from fastai.callback.core import Callback, CancelBatchException, CancelTrainException
 from fastai.callback.schedule import ParamScheduler, SchedCos, SchedNo, combine_scheds
 from fastai.learner import Metric
-from fastcore.basics import store_attr
+from fastcore.basics import patch, store_attr
+from .core import PvgError
 
 # %% ../nbs/40_callbacks.ipynb #57e0514e
 class FramesAsTarget(Callback):
@@ -50,7 +53,7 @@ class TrainingSchedule(Callback):
         self.model.temperature = linear(c.temperatures, self.share(c.temperature_steps))
         self.model.context = round(linear(c.contexts, self.share(c.context_steps)))
         self.model.pretraining = self.step<c.pretraining_steps
-        self.model.close_up = bool(c.window) and self.share(c.window_steps)<1
+        self.model.close_up = c.closer and self.share(c.window_steps)<1
         if c.squared_share<1 and self.share(float(c.squared_share))>=1: self.learn.loss_func.loss.squared = 0.
 
     def after_batch(self):
@@ -148,6 +151,85 @@ class AveragedWeights(Callback):
     def before_validate(self): self.swap()
     def after_validate(self): self.swap()
     def after_fit(self): self.swap()
+
+# %% ../nbs/40_callbacks.ipynb #3fb6057d
+def clips_of_batch(
+    loader, # A `ClipLoader`
+    i:int,  # Number of the batch since the loader last began, from 0
+) -> list: # Text: name of the video, first and last frame
+    "Which clips a batch is made of"
+    sampler = loader.sampler
+    places = [sampler.where(int(o)) for o in loader.windows(loader.first+i)]
+    return [f'{sampler.store.videos[video].name} {start}-{start+(loader.length-1)*(sampler.skip+1)}' for video,start in places]
+
+
+class SkipBadSteps(Callback):
+    "Skip a step whose loss or gradient is not finite and name its clips; stop when that goes on"
+    order,run_valid = 9,False # before gradients are clipped
+    def __init__(self,
+        most:int=5, # Bad steps in a row after which training stops
+    ): store_attr()
+
+    def before_fit(self):
+        self.total,self.in_a_row,self.kept = (getattr(self.model,'card',None) or {}).get('skipped_steps', 0),0,None
+        self.learn.skipped_step,self.last = False,torch.tensor(0.)
+
+    def buffers(self):
+        "What a forward pass may change"
+        modules = [o for o in (self.model, self.loss_func) if isinstance(o, torch.nn.Module)]
+        return [b for o in modules for b in o.buffers()]
+
+    def before_batch(self):
+        self.learn.skipped_step,buffers = False,self.buffers()
+        if self.kept is None: self.kept = [o.clone() for o in buffers]
+        else: torch._foreach_copy_(self.kept, buffers)
+
+    def before_step(self):
+        norm = torch.nn.utils.get_total_norm([p.grad for p in self.model.parameters() if p.grad is not None])
+        if bool(norm.isfinite() & self.learn.loss.isfinite()): self.in_a_row,self.last = 0,self.learn.loss
+        else: self.skip(norm)
+
+# %% ../nbs/40_callbacks.ipynb #1bb4612c
+@patch
+def skip(self:SkipBadSteps,
+    norm, # Of the gradient, a tensor with one number
+):
+    "Undo what the batch did so far, say so, and go on with the next one"
+    what = 'the loss' if not self.learn.loss.isfinite() else 'the gradient'
+    value = self.learn.loss if what=='the loss' else norm
+    torch._foreach_copy_(self.buffers(), self.kept)
+    self.opt.zero_grad()
+    self.learn.loss,self.learn.skipped_step,self.total,self.in_a_row = self.last,True,self.total+1,self.in_a_row+1
+    step = self.learn.training_schedule.step if hasattr(self.learn, 'training_schedule') else self.learn.train_iter
+    clips = '; '.join(clips_of_batch(self.dls.train, self.learn.iter)) if hasattr(self.dls.train, 'windows') else f'batch {self.learn.iter}'
+    if self.in_a_row<self.most:
+        print(f'step {step} is skipped ({self.total} so far): {what} is {value.item():.3g}; its clips: {clips}', flush=True)
+        raise CancelBatchException()
+    path = getattr(getattr(self.learn, 'save_training', None), 'path', None)
+    raise PvgError(f'training diverged: {what} was not finite in {self.in_a_row} steps in a row, up to step {step} with the clips {clips}; ' +
+                   (f'{path} keeps the last good state, ' if path else '') + 'go on with a lower learning rate')
+
+# %% ../nbs/40_callbacks.ipynb #c4964e98
+class HalfPrecision(Callback):
+    "Forward passes in bfloat16; weights, loss and gradients stay in full precision"
+    order = -9
+    def __init__(self,
+        device_type:str='cpu', # 'cpu' or 'cuda'
+    ): store_attr()
+    def before_fit(self): self.model.forward = torch.autocast(self.device_type, torch.bfloat16)(type(self.model).forward.__get__(self.model))
+    def after_fit(self): del self.model.forward
+    def after_pred(self):
+        full = lambda o: o.float() if isinstance(o, torch.Tensor) and o.is_floating_point() else tuple(map(full, o)) if isinstance(o, tuple) else o
+        self.learn.pred = full(self.learn.pred)
+
+
+def half_precision_pays(
+    device:torch.device, # Where training runs
+) -> bool: # Whether bfloat16 is native there
+    "Does the device multiply bfloat16 natively?"
+    if device.type=='cuda': return torch.cuda.is_bf16_supported(including_emulation=False)
+    native = getattr(torch.cpu, '_is_avx512_bf16_supported', None)
+    return device.type=='cpu' and bool(native and native())
 
 # %% ../nbs/40_callbacks.ipynb #67bc45fd
 class LossTerm(Metric):

@@ -12,7 +12,7 @@ import hashlib, json, re
 import torch
 from dataclasses import asdict
 from pathlib import Path
-from .core import PvgError, write_atomic
+from .core import PvgError, one_line, write_atomic
 from .model.caddy import Caddy, CaddyConfig, preset_config, presets
 
 # %% ../nbs/26_checkpoint.ipynb #78ff859f
@@ -38,10 +38,11 @@ def save_model(
     from safetensors.torch import save
     tensors = {f'model.{k}': v.detach().cpu().contiguous() for k,v in model.state_dict().items()}
     if start_frames is not None: tensors['start_frames'] = torch.as_tensor(start_frames).contiguous()
-    header = dict(format='pvg', version='1', config=json.dumps(asdict(model.config)), card=json.dumps(card or {}))
+    header = dict(format='pvg', version='2', config=json.dumps(asdict(model.config)), card=json.dumps(card or {}))
+    header['seal'] = _seal(header, tensors)
     if training is not None:
-        tensors |= {f'training.{k}': v.detach().cpu().contiguous() for k,v in training[0].items()}
-        header['training'] = json.dumps(training[1])
+        more,header['training'] = {f'training.{k}': v.detach().cpu().contiguous() for k,v in training[0].items()},json.dumps(training[1])
+        header['training_seal'],tensors = _seal(header, more),tensors | more
     data,path = save(tensors, metadata=header),Path(path)
     write_atomic(path, lambda f: f.write(data))
     return path
@@ -56,15 +57,36 @@ def load_model(
     if not path.is_file(): raise PvgError(f'there is no checkpoint {path}')
     if path.suffix!='.safetensors': return load_official(path).to(device)
     tensors,header = _read_safetensors(path, ('model.', 'start_frames'))
+    _unbroken(path, tensors, header, 'seal')
+    frames = _start_frames(tensors.pop('start_frames', None), path)
     try:
         config = CaddyConfig(**{k: tuple(v) if isinstance(v, list) else v for k,v in json.loads(header['config']).items()})
-        model,card = Caddy(config).eval(),dict(json.loads(header.get('card', '{}')))
-    except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as e: raise PvgError(f'{path} was not written by pvg, or by a newer one: {e}') from None
-    model.start_frames = tensors.pop('start_frames', None)
-    if model.start_frames is not None: model.start_frames = model.start_frames.numpy()
-    model.card = card
-    _fit(model, {k.removeprefix('model.'): v for k,v in tensors.items()}, path)
+        model,card = _built(config, lambda _: {k.removeprefix('model.'): v for k,v in tensors.items()}, path),dict(json.loads(header.get('card', '{}')))
+    except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as e: raise PvgError(f'{path} was not written by pvg, or by a newer one: {one_line(e)}') from None
+    if isinstance(card.get('actions'), list): card['actions'] = [one_line(o, 60) for o in card['actions']] # they go to terminals, pages and plots
+    model.card,model.start_frames = card,frames
     return model.to(device)
+
+# %% ../nbs/26_checkpoint.ipynb #026f66e9
+_version = 2 # of our files; from 2 on they carry their checksums
+
+def _seal(header, tensors):
+    "sha256 of texts and tensors, by name"
+    total = hashlib.sha256(json.dumps([(k, header[k]) for k in sorted(header.keys()-{'seal','training_seal'})]).encode())
+    for name,tensor in sorted(tensors.items()):
+        total.update(f'{name} {tensor.dtype} {tuple(tensor.shape)}'.encode())
+        total.update(tensor.reshape(-1).view(torch.uint8).numpy())
+    return total.hexdigest()
+
+
+def _unbroken(path, tensors, header, key):
+    "Raise `PvgError` for a file that is not ours, newer than this library, or changed since it was written"
+    try: version = int(header['version']) if header['format']=='pvg' else 0
+    except (KeyError, ValueError): version = 0
+    if version<1: raise PvgError(f'{path} was not written by pvg')
+    if version>_version: raise PvgError(f'{path} has format version {version}, this library reads up to {_version}: upgrade pvg')
+    sealed = {k: v for k,v in header.items() if key=='training_seal' or k not in ('training','training_seal')}
+    if version>1 and header.get(key)!=_seal(sealed, tensors): raise PvgError(f'{path} is damaged: its content does not match its checksum; copy it again, or take a checkpoint that was kept beside it')
 
 # %% ../nbs/26_checkpoint.ipynb #26140a8a
 def _read_safetensors(path, beginnings):
@@ -75,14 +97,36 @@ def _read_safetensors(path, beginnings):
     except SafetensorError as e: raise PvgError(f'{path} is not a whole safetensors file: {e}') from None
 
 
-def _fit(model, tensors, where):
-    "Load tensors that must fit exactly, or say which do not"
-    own = model.state_dict()
+def _is_plain(tensor):
+    "Whether a tensor brings all its numbers: not sparse, not without content, not one number repeated without end"
+    return tensor.layout==torch.strided and tensor.device.type=='cpu' and tensor.untyped_storage().nbytes()>=tensor.numel()*tensor.element_size()
+
+
+def _check_fit(own, tensors, name, where):
+    "Tensors must fit exactly; or say which do not"
     wrong = [f'{k} is {tuple(tensors[k].shape)}, not {tuple(own[k].shape)}' for k in own if k in tensors and tensors[k].shape!=own[k].shape]
-    problems = [f'{what}: {", ".join(names)}' for what,names in (('missing', sorted(own.keys()-tensors.keys())),
-                ('extra', sorted(tensors.keys()-own.keys())), ('of the wrong shape', wrong)) if names]
-    if problems: raise PvgError(f'{where} does not fit the model {model.config.name!r}; tensors {"; ".join(problems)}')
+    problems = [f'{what}: {", ".join(names)}' for what,names in (('missing', sorted(own.keys()-tensors.keys())), ('extra', sorted(tensors.keys()-own.keys())),
+                ('of the wrong shape', wrong), ('without plain numbers', sorted(k for k,o in tensors.items() if not _is_plain(o))))  if names]
+    if problems: raise PvgError(f'{where} does not fit the model {name!r}; tensors {"; ".join(problems)}')
+
+
+def _built(config, named, where):
+    "A model with its weights; memory is taken only when all tensors are there in their sizes, for a header can ask for any"
+    if config.ensemble>100: raise PvgError(f'{where} asks for {config.ensemble} action networks; at most 100 are built')
+    with torch.device('meta'): plan = Caddy(config)
+    tensors = named(plan)
+    _check_fit(plan.state_dict(), tensors, config.name, where)
+    model = Caddy(config).eval()
     model.load_state_dict(tensors)
+    return model
+
+
+def _start_frames(frames, where):
+    "Start frames as an array, `None` if there are none"
+    if frames is None: return None
+    if frames.dtype!=torch.uint8 or frames.ndim not in (4,5) or frames.shape[-1]!=3:
+        raise PvgError(f'{where} has start frames of {frames.dtype} and shape {tuple(frames.shape)}: they are uint8 (n, height, width, 3), or (n, t, height, width, 3)')
+    return frames.numpy()
 
 # %% ../nbs/26_checkpoint.ipynb #593a97a9
 def load_training(
@@ -92,7 +136,9 @@ def load_training(
     if Path(path).suffix!='.safetensors': return official_training(path)
     tensors,header = _read_safetensors(path, 'training.')
     if 'training' not in header: return None
-    return {k.removeprefix('training.'): v for k,v in tensors.items()}, json.loads(header['training'])
+    _unbroken(path, tensors, header, 'training_seal')
+    try: return {k.removeprefix('training.'): v for k,v in tensors.items()}, json.loads(header['training'])
+    except (ValueError, RecursionError) as e: raise PvgError(f'{path} says nothing readable about its training: {one_line(e)}') from None
 
 # %% ../nbs/26_checkpoint.ipynb #2bb2e463
 def pack_model(
@@ -171,12 +217,11 @@ def load_official(
     where = source if isinstance(source, (str, Path)) else 'the state dict'
     content = _read_torch(source) if isinstance(source, (str, Path)) else source
     tensors = content.get('model', content) if isinstance(content, dict) else content
-    if not isinstance(tensors, dict) or not all(isinstance(o, torch.Tensor) for o in tensors.values()):
+    if not isinstance(tensors, dict) or not all(isinstance(k, str) and isinstance(o, torch.Tensor) for k,o in tensors.items()):
         raise PvgError(f'{where} holds no state dict, neither by itself nor under `model`')
     tensors = {k.removeprefix('module.'): v for k,v in tensors.items()}
-    model = Caddy(infer_config(tensors, preset or _nearest_preset(tensors), **overrides)).eval()
-    _fit(model, from_official(model, tensors), where)
-    return model
+    if strange := [k for k,o in tensors.items() if not _is_plain(o)]: raise PvgError(f'{where} holds tensors without plain numbers: {one_line(", ".join(strange))}')
+    return _built(infer_config(tensors, preset or _nearest_preset(tensors), **overrides), lambda plan: from_official(plan, tensors), where)
 
 
 def from_official(

@@ -6,13 +6,13 @@
 __all__ = ['commands', 'record', 'discover', 'action_counts', 'acquire', 'convert_checkpoint', 'convert', 'open_videos',
            'run_name', 'train', 'demo', 'reconstruct', 'evaluate', 'read_script', 'read_start', 'default_start',
            'start_session', 'play_notebook', 'free_port', 'has_browser', 'serve_panel', 'play', 'play_script', 'export',
-           'usage', 'command_parser', 'run', 'main']
+           'bench', 'check', 'usage', 'command_parser', 'run', 'main']
 
 # %% ../nbs/80_cli.ipynb #1b10becc
 import argparse, inspect, re, sys, warnings
 from fastcore.docments import docments
 from . import __version__
-from .core import PvgError
+from .core import PvgError, one_line
 
 # %% ../nbs/80_cli.ipynb #0d68eb29
 def _both(width, height):
@@ -212,6 +212,7 @@ def train(
     seed:int=0,        # Of weights, clips and noise
     device:str=None,   # cuda, mps or cpu; the best one there by itself
     resume:bool=False, # Go on from OUT; runs go on by themselves
+    keep:int=None,     # Checkpoints of the last validations that stay, with the best one; 2 in a run, none beside OUT, if not given
 ):
     "Learn to play a store's videos, in minutes or as published"
     from pvg.runs import Run
@@ -220,7 +221,7 @@ def train(
     preset,run,videos = _what(store, preset, config, run)
     given = dict(n_actions=_choose_count(videos, actions, seed, device), steps=steps, batch_size=batch_size, lr=lr, perceptual_weight=perceptual)
     options = dict(preset=preset, seconds=None if minutes is None else 60*minutes, warm_start=warm_start, vgg=vgg, valid_every=valid_every, track=tuple(track.split(',')) if track else (),
-                   seed=seed, device=device, **given)
+                   seed=seed, device=device, **({} if keep is None else dict(keep=keep)), **given)
     place = Run(run_name(run, getattr(preset, 'name', preset), videos), root)
     model = train(videos, out, resume=resume, **options) if out else train_run(videos, place.name, root, **options)
     out = out or str(place.checkpoint)
@@ -341,14 +342,13 @@ def read_start(
 ): # uint8 (t, h, w, 3) or (h, w, 3)
     "Where a game begins, from a file"
     from pathlib import Path
-    from PIL import Image, UnidentifiedImageError
-    import numpy as np
+    from pvg.data.published import read_picture
     if Path(start).is_dir():
         from pvg.data.store import VideoStore
         store,step = VideoStore(start),config.frame_skip+1
         return store.read(0, 0, min(store.videos[0].frames, (config.stacking-1)*step+1), step)
-    try: return np.array(Image.open(start).convert('RGB'))
-    except (OSError, UnidentifiedImageError, Image.DecompressionBombError): raise PvgError(f'{start} is neither a store nor a picture') from None
+    try: return read_picture(start)
+    except PvgError as e: raise PvgError(f'{start} is neither a store nor a picture: {e}') from None
 
 
 def default_start(
@@ -408,6 +408,9 @@ def has_browser() -> bool:
     return sys.platform in ('darwin','win32') or any(os.environ.get(o) for o in ('DISPLAY','WAYLAND_DISPLAY'))
 
 # %% ../nbs/80_cli.ipynb #fa5fac89
+_policy = ("default-src 'self'; script-src 'self' 'unsafe-inline' blob:; style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; font-src 'self' data:; "
+           "worker-src 'self' blob:; object-src 'none'; base-uri 'self'; form-action 'self'; frame-ancestors 'none'") # nothing is fetched from or sent to another place
+
 def _await(process, port):
     "Wait until a server answers, or its process ends"
     import socket, time
@@ -424,7 +427,7 @@ def _prepare_page(private, checkpoint, fps, port, folder, start):
     full,token = (lambda o: o and str(Path(o).resolve())),secrets.token_urlsafe(24)
     content = play_notebook(checkpoint if checkpoint=='shipped' else full(checkpoint), fps, full(folder), full(start))
     (Path(private)/'play.ipynb').write_text(json.dumps(content))
-    settings = dict(Voila=dict(token=token, ip='127.0.0.1', log_level='ERROR'), MappingKernelManager=dict(cull_idle_timeout=300, cull_interval=60)) # games nobody sees end
+    settings = dict(Voila=dict(token=token, ip='127.0.0.1', log_level='ERROR', tornado_settings=dict(headers={'Content-Security-Policy':_policy})), MappingKernelManager=dict(cull_idle_timeout=300, cull_interval=60)) # games nobody sees end
     if sys.platform!='win32': settings['KernelManager'] = dict(transport='ipc') # no port that others could connect to
     (Path(private)/'voila.json').write_text(json.dumps(settings))
     return f'http://127.0.0.1:{port}/?token={token}', [sys.executable, '-m', 'voila', 'play.ipynb', '--no-browser', f'--port={port}', '--Voila.port_retries=0']
@@ -524,20 +527,55 @@ def export(
         print(export_web(session.model, out, title, half=half or None, webgpu=not no_webgpu, replace=overwrite, tarball=tarball, **options))
         print(f'Look at it:  python -m http.server --bind 127.0.0.1 -d {out}')
 
+# %% ../nbs/80_cli.ipynb #83752972
+def bench(
+    what:str='all',      # play, train, data or all
+    preset:str='breakout', # bair, breakout, tennis, quick or swift; weights are random
+    device:str='cpu',    # cpu or cuda
+    seconds:float=10.,   # For each of the three, at least 3 rounds
+    batch_size:int=8,    # Clips in a training step
+    frames:int=7,        # Frames of each
+    busy:bool=False,     # Count processor time of one thread instead of the clock's, on a machine that does other things
+    json:str=None,       # Also write the report to this file
+):
+    "Measure play, training and data against the plain computation"
+    from pvg.bench import bench
+    from pvg.core import writable_folder
+    from pathlib import Path
+    if min(batch_size, frames-1)<1 or not seconds>=0: raise PvgError(f'measure at least 1 clip of 2 frames, for 0 seconds or more, not {batch_size} of {frames} for {seconds}')
+    if json: writable_folder(Path(json).absolute().parent)
+    report = bench(what, preset, device, seconds, batch_size, frames, busy)
+    print(report)
+    if json: print(f'{report.save(json)} is written')
+
+# %% ../nbs/80_cli.ipynb #50e05e87
+def check(
+    paths:tuple, # Stores, checkpoints, and folders of them
+):
+    "Read stores and checkpoints to the last byte and name what is damaged"
+    from pvg.check import check_path
+    found = []
+    for path in paths:
+        for o in check_path(path, progress=sys.stderr.isatty()):
+            found.append(o)
+            print(o, flush=True)
+    damaged = sum(not o.whole for o in found)
+    if damaged: raise PvgError(f'{damaged} of {len(found)} {"is" if damaged==1 else "are"} damaged or not what it should be')
+
 # %% ../nbs/80_cli.ipynb #0093113b
 commands = dict(demo=demo, record=record, acquire=acquire, convert=convert, discover=discover, train=train,
-                play=play, export=export, reconstruct=reconstruct, evaluate=evaluate)
+                play=play, export=export, reconstruct=reconstruct, evaluate=evaluate, check=check, bench=bench)
 
 
 def usage(): # Text
     "What `pvg` says when it is asked nothing"
     first = lambda f: (f.__doc__ or '').strip().splitlines()[0]
-    return '\n'.join([f'pvg {__version__}: playable video generation', '', 'usage: pvg [--debug] COMMAND ...', '',
-                      *[f'  {name:10} {first(f)}' for name,f in commands.items()], '', 'pvg COMMAND --help says more.'])
+    return '\n'.join([f'pvg {__version__}: playable video generation', '', 'usage: pvg COMMAND ... [--debug]', '',
+                      *[f'  {name:10} {first(f)}' for name,f in commands.items()], '', 'pvg COMMAND --help says more; --debug shows where an error came from.'])
 
 
-_many = dict(size=(int,2), crop=(int,4), split=(float,3), sources=(str,'+'), against=(str,'*'), weights=(str,'*')) # parameters that take several values
-_places = dict(train=('store','out'), evaluate=('checkpoint','store'), play=('checkpoint',)) # positional, although they may be left out
+_many = dict(size=(int,2), crop=(int,4), split=(float,3), sources=(str,'+'), paths=(str,'+'), against=(str,'*'), weights=(str,'*')) # parameters that take several values
+_places = dict(train=('store','out'), evaluate=('checkpoint','store'), play=('checkpoint',), bench=('what',)) # positional, although they may be left out
 
 
 def command_parser(
@@ -577,10 +615,10 @@ def main(
 ) -> int: # Exit status
     "The command `pvg`: errors that a user can mend are one line"
     argv = list(sys.argv[1:] if argv is None else argv)
-    debug = '--debug' in argv[:1]
+    debug = '--debug' in argv
     if not debug: warnings.filterwarnings('ignore', message='.*torch.jit.script.*', category=FutureWarning) # fastai's import, nothing a user can mend
-    try: return run(argv[debug:])
+    try: return run([o for o in argv if o!='--debug'])
     except KeyboardInterrupt: print('pvg: stopped', file=sys.stderr); return 130
-    except (PvgError, OSError) as e:
+    except (PvgError, OSError, MemoryError) as e:
         if debug: raise
-        print(f'pvg: {e}', file=sys.stderr); return 1
+        print(f'pvg: {one_line("this needs more memory than there is" if isinstance(e, MemoryError) else e, 2000)}', file=sys.stderr); return 1

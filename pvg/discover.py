@@ -17,7 +17,7 @@ from fastai.learner import Learner
 from fastai.optimizer import Adam
 from functools import partial
 from torch import nn
-from .callbacks import FramesAsTarget, ProgressLine, flat_schedule
+from .callbacks import FramesAsTarget, HalfPrecision, ProgressLine, flat_schedule, half_precision_pays
 from .core import PvgError
 from .data.clips import clip_dataloaders
 from .model.action import PairActionNetwork
@@ -296,7 +296,8 @@ def train_pairs(
 ):
     "One round of training on pairs"
     learn.model.train()
-    cbs = [FramesAsTarget(), flat_schedule(learn.lr), *([ProgressLine('discovering actions')] if progress else [])]
+    half = [HalfPrecision(learn.dls.device.type)] if half_precision_pays(learn.dls.device) else []
+    cbs = [FramesAsTarget(), flat_schedule(learn.lr), *half, *([ProgressLine('discovering actions')] if progress else [])]
     with learn.no_bar(), learn.no_logging(): learn.fit(1, cbs=cbs)
 
 # %% ../nbs/41_discover.ipynb #c658e784

@@ -81,10 +81,10 @@ def _possible(metrics, video, true, drawn, device):
 # %% ../nbs/54_evaluate.ipynb #59bb1555
 def usual_detector(
     store:VideoStore, # Where the videos are
-) -> str: # 'breakout', 'tennis', 'bair' or 'motion'
+) -> str: # Name of a detector; 'bair' reads the column 'state'
     "The detector that fits a store"
     world = store.metadata.get('world')
-    if world in ('breakout','tennis'): return world
+    if world in detectors: return world
     return 'bair' if 'state' in store.columns else 'motion'
 
 
@@ -324,7 +324,10 @@ def _clip_numbers(frame, action, context):
 # %% ../nbs/54_evaluate.ipynb #64b4130c
 def _both_sides(drawn, store, split, folder, progress, options):
     "The model or `None`, and the drawn clips"
-    if not hasattr(drawn, 'imagine'): return None,DrawnClips(drawn, split, folder, progress)
+    if not hasattr(drawn, 'imagine'):
+        if asked := [k for k,usual in dict(length=None, stride=1, most=None).items() if options[k]!=usual]:
+            raise PvgError(f'clips that are drawn already are measured as they are: {", ".join(asked)} can only be chosen where a model draws')
+        return None,DrawnClips(drawn, split, folder, progress)
     made = reconstruct_split(drawn, store, Path(folder)/'reconstruction', split, overwrite=True, progress=progress, **options)
     return drawn,DrawnClips(made, split)
 

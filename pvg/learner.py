@@ -15,7 +15,7 @@ from fastai.learner import Learner
 from fastai.optimizer import Adam
 from functools import partial
 from torch import nn
-from .callbacks import AveragedWeights, FramesAsTarget, LearningRateSteps, LossTerm, TrainingSchedule
+from .callbacks import AveragedWeights, FramesAsTarget, LearningRateSteps, LossTerm, SkipBadSteps, TrainingSchedule
 from .discover import Discovery, discover
 from .losses import CaddyLoss, ForegroundLoss, plain_level_weights, pretrained_vgg, published_level_weights
 from .model.caddy import Caddy, CaddyConfig, TrainingPass, preset_config
@@ -57,7 +57,7 @@ def preset_loss(
 ) -> NamedLoss: # For a `Learner`
     "The loss that belongs to a preset; raises `PvgError` when it needs VGG-19 and that cannot be had"
     c = config
-    if c.action_network=='pairs': return NamedLoss(ForegroundLoss(squared=c.squared_weight))
+    if c.action_network=='pairs': return NamedLoss(ForegroundLoss(squared=c.squared_weight, coarse=c.coarse_scales))
     if not c.perceptual_weight: vgg = None
     elif not isinstance(vgg, nn.Module): vgg = pretrained_vgg(vgg)
     return NamedLoss(CaddyLoss(c.n_actions, vgg, c.reconstruction_weight, c.perceptual_weight, c.states_weight, c.hidden_weight, c.entropy_weight, c.directions_weight,
@@ -110,6 +110,6 @@ def playable_learner(
     ours = config.action_network=='pairs'
     adam = dict(mom=.9, sqr_mom=.99, eps=1e-8) if ours else dict(mom=.9, sqr_mom=.999, eps=1e-8, decouple_wd=False)
     own = [DiscoverFirst(discovery_steps), AveragedWeights(), GradientClip(1.)] if ours else [LearningRateSteps(config.lr, config.lr_milestones, config.lr_factor)]
-    cbs = [FramesAsTarget(), LossFollows(), TrainingSchedule(config), *own, *cbs]
+    cbs = [FramesAsTarget(), LossFollows(), TrainingSchedule(config), SkipBadSteps(), *own, *cbs]
     metrics = [LossTerm(o) for o in (('rec','foreground') if ours else ('rec','states','mutual_information'))]
     return Learner(dls, model.to(dls.device), loss.to(dls.device), opt_func=partial(Adam, **adam), lr=config.lr, wd=config.weight_decay, wd_bn_bias=not ours, cbs=cbs, metrics=metrics)

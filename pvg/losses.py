@@ -5,7 +5,8 @@
 # %% auto #0
 __all__ = ['published_level_weights', 'plain_level_weights', 'truth_pyramid', 'weighted_l1', 'motion_weights', 'usual_picture',
            'foreground_weights', 'VGGFeatures', 'pretrained_vgg', 'perceptual_levels', 'unit_kl', 'gaussian_kl',
-           'entropy', 'joint_actions', 'information_loss', 'SmoothInformation', 'CaddyLoss', 'ForegroundLoss']
+           'entropy', 'joint_actions', 'information_loss', 'SmoothInformation', 'CaddyLoss', 'coarse_l1',
+           'ForegroundLoss']
 
 # %% ../nbs/30_losses.ipynb #f9b934d5
 import torch
@@ -254,12 +255,23 @@ def forward(self:CaddyLoss,
     self.terms = {k: v.detach() for k,v in {**terms, 'total':total}.items()}
     return total
 
+# %% ../nbs/30_losses.ipynb #7ab4f0f0
+def coarse_l1(
+    difference:torch.Tensor, # Drawn minus true, weighted, (..., channels, height, width)
+    scale:int,               # Side of the squares over which it is averaged, pixels, even
+) -> torch.Tensor: # A number; about as large as the plain L1 where nothing cancels
+    "L1 of averages over squares that overlap by half: what is drawn a little off cancels, what is left out does not"
+    flat = difference.flatten(0,-4)
+    if scale>min(flat.shape[-2:]): return flat.new_zeros(())
+    return F.avg_pool2d(flat, scale, scale//2).abs().mean()
+
 # %% ../nbs/30_losses.ipynb #76e4e672
 class ForegroundLoss(nn.Module):
     "Pictures only: L1 and squared error, weighted by motion and foreground; `terms` keeps what was added up"
     def __init__(self,
         weight:float=30.,  # Additional weight of what moves or stands out
         squared:float=1.,  # Weight of the squared error beside L1
+        coarse:tuple=(),   # Sides of squares over which L1 is taken as well, pixels
     ):
         super().__init__()
         store_attr()
@@ -275,6 +287,6 @@ class ForegroundLoss(nn.Module):
         if o.windows is not None: true,usual = (cut_windows(x, o.windows, drawn.shape[:-3:-1]) for x in (true, usual.expand(len(true), 1, -1, -1, -1)))
         weight,difference = foreground_weights(true, self.weight, usual=usual),drawn-true[:,1:]
         rec,squared = difference.abs().mean(),(difference.square()*weight).mean()
-        weighted = (difference.abs()*weight).mean()
-        self.terms = dict(rec=rec.detach(), foreground=weighted.detach(), squared=squared.detach())
-        return weighted + self.squared*squared
+        weighted,coarse = (difference.abs()*weight).mean(),[coarse_l1(difference*weight, o) for o in self.coarse]
+        self.terms = dict(rec=rec.detach(), foreground=weighted.detach(), squared=squared.detach(), **{f'coarse{s}': o.detach() for s,o in zip(self.coarse, coarse)})
+        return weighted + self.squared*squared + sum(coarse)

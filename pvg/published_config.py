@@ -107,12 +107,24 @@ def _put(out, name, value, key):
     else: out.settings[part] = _number(value, getattr(default, part), key)
 
 # %% ../nbs/46_published_config.ipynb #c9f75774
+_largest,_most_aliases = 100_000,20 # Bytes of a file, and aliases in it
+
+def _plain_tree(text):
+    "What YAML says; a few aliases at most, for many can unfold a small file into billions of values"
+    import yaml
+    aliases = sum(isinstance(o, yaml.AliasToken) for o in yaml.scan(text))
+    if aliases>_most_aliases: raise ValueError(f'it has {aliases} aliases, more than {_most_aliases}')
+    return yaml.safe_load(text)
+
+
 def read_config(
     path:str|Path, # A YAML file in the published layout
 ) -> PublishedConfig: # What it sets, and what was ignored and why
     "Read a published configuration; it is data, and no tag in it makes an object"
     import yaml
-    try: tree = yaml.safe_load(Path(path).read_text(encoding='utf-8'))
+    try:
+        if Path(path).stat().st_size>_largest: raise PvgError(f'{path} has more than {_largest//1000} kB, so it is no configuration')
+        tree = _plain_tree(Path(path).read_text(encoding='utf-8'))
     except (OSError, UnicodeDecodeError) as e: raise PvgError(f'{path} cannot be read: {getattr(e, "strerror", None) or e}') from None
     except (yaml.YAMLError, ValueError, RecursionError) as e: raise PvgError(f'{path} is not plain YAML: {" ".join(str(e).split())[:200]}') from None
     if not isinstance(tree, dict): raise PvgError(f'{path} holds no settings: a configuration is a tree of keys')

@@ -16,7 +16,7 @@ from fastcore.basics import patch
 from .core import PvgError, frames_to_tensor, resize_clip, tensor_to_frames, writable_folder, write_atomic
 from .data.published import export_published, import_published, published_videos
 from .data.store import VideoStore
-from .model.caddy import Caddy, stack_clip
+from .model.caddy import Caddy
 
 # %% ../nbs/53_reconstruct.ipynb #47603b1b
 def windows(
@@ -86,9 +86,10 @@ def draw_again(
     "Infer the actions of some clips and draw them again"
     if not 1<=context<true.shape[1]: raise PvgError(f'a clip of {true.shape[1]} frames can be drawn again from 1 to {true.shape[1]-1} true ones, not from {context}')
     device = next((o.device for o in model.parameters()), torch.device('cpu'))
-    clip = stack_clip(frames_to_tensor(torch.from_numpy(true).to(device)), model.config.stacking)
+    clip = frames_to_tensor(torch.from_numpy(true).to(device))
     actions = model.observe(clip, noise).logits.argmax(dim=-1)
-    return np.concatenate([true[:,:1], cut_to_bytes(model.imagine(clip[:,:context], actions))], axis=1), actions.cpu().numpy()
+    drawn = [cut_to_bytes(o) for o in model.imagine(clip[:,:context], actions).unbind(dim=1)]
+    return np.stack([true[:,0], *drawn], axis=1), actions.cpu().numpy()
 
 # %% ../nbs/53_reconstruct.ipynb #a082e5f7
 def fingerprint(

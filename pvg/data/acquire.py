@@ -16,7 +16,7 @@ from queue import SimpleQueue
 from threading import Semaphore,Thread
 from typing import NamedTuple
 import numpy as np
-from ..core import PvgError,writable_folder
+from ..core import PvgError,markdown_text,writable_folder
 from .download import _file_name,download
 from .store import H264,Lossless,StoreError,VideoStore,_codecs,_is_free
 from .video import VideoError,_check_view,_largest,probe_video,shots,video_frames
@@ -334,8 +334,8 @@ class AcquireReport:
         return '\n'.join([*rows, *self._words()])
 
     def _repr_markdown_(self):
-        lines = [' | '.join(o.replace('|','\\|') for o in row) for row in self._table()]
-        return '\n'.join([f'| {lines[0]} |', '|---|--:|--:|--:|---|', *(f'| {o} |' for o in lines[1:]), '', *(f'{o}  ' for o in self._words())])
+        lines = [' | '.join(map(markdown_text, row)) for row in self._table()]
+        return '\n'.join([f'| {lines[0]} |', '|---|--:|--:|--:|---|', *(f'| {o} |' for o in lines[1:]), '', *(f'{markdown_text(o)}  ' for o in self._words())])
 
 def acquire_report(
     store, # A store that `acquire` made, or its folder

@@ -158,7 +158,9 @@ def _picture(data, size, where):
     side = int(round((len(data)/3)**.5))
     try:
         if data[:8]==b'\x89PNG\r\n\x1a\n' or data[:3]==b'\xff\xd8\xff' and data[-2:]==b'\xff\xd9':
-            image = Image.open(BytesIO(data), formats=('PNG','JPEG')).convert('RGB')
+            image = Image.open(BytesIO(data), formats=('PNG','JPEG'))
+            if max(image.size)>4096: raise ValueError(f'it has {image.width}x{image.height} pixels')
+            image = image.convert('RGB')
         elif side and 3*side*side==len(data): image = Image.frombytes('RGB', (side,side), data)
         else: raise ValueError(f'{len(data):,} bytes are neither PNG, JPEG nor a square of RGB')
     except (OSError,ValueError,SyntaxError,Image.DecompressionBombError) as e: raise PvgError(f'{where} is no picture: {e}') from e

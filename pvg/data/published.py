@@ -256,6 +256,8 @@ def _on_white(picture):
     return Image.alpha_composite(Image.new('RGBA', picture.size, 'white'), picture).convert('RGB')
 
 # %% ../../nbs/13_data.published.ipynb #d3adfa7a
+_largest_picture = 8192*4352 # Pixels; what a file of a few bytes may ask the memory for
+
 def read_picture(
     path,              # A picture: png, jpg, bmp, webp, gif, tif, ...
     width:int=None,    # Wanted width in pixels; its own if `None`
@@ -266,7 +268,9 @@ def read_picture(
     from PIL import Image,UnidentifiedImageError
     _check_frame(width, height, crop)
     try:
-        with Image.open(path, formats=_picture_kinds()[0]) as file: picture = _on_white(file)
+        with Image.open(path, formats=_picture_kinds()[0]) as file:
+            if file.width*file.height>_largest_picture: raise ValueError(f'it has {file.width}x{file.height} pixels, more than {_largest_picture}')
+            picture = _on_white(file)
     except Exception as e:
         reason = 'its content is none' if isinstance(e,UnidentifiedImageError) else _one_line(getattr(e,'strerror',None) or e)
         raise PvgError(f'{path} cannot be read as a picture ({reason}); fetch or copy it again') from e

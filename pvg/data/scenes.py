@@ -10,7 +10,7 @@ import numpy as np
 from dataclasses import dataclass
 from ..core import PvgError
 from .store import VideoStore
-from .worlds import _shortest,_split_names,_top
+from .worlds import _emulator,_shortest,_split_names,_top
 
 # %% ../../nbs/19_data.scenes.ipynb #a4725c45
 def movement_labels(
@@ -57,15 +57,9 @@ def atari_game(
 class _Console:
     "A game in the emulator, frame by frame"
     def __init__(self, name, seed):
-        try: import ale_py
-        except ImportError as e: raise PvgError(f'Recording {name} needs ale-py; pip install ale-py') from e
-        from ale_py.roms import get_rom_path
-        ale_py.ALEInterface.setLoggerMode(ale_py.LoggerMode.Error)
-        self.game,self.ale = atari_game(name),ale_py.ALEInterface()
-        self.ale.setInt('random_seed', seed)
-        self.ale.setFloat('repeat_action_probability', 0.)
-        self.ale.loadROM(get_rom_path(name))
-        self.sticks = [ale_py.Action[o] for o in self.game.sticks]
+        self.game = atari_game(name)
+        self.ale,stick = _emulator(name, seed)
+        self.sticks = [stick[o] for o in self.game.sticks]
 
     def begin(self):
         "Begin a game if none is running, and wait until a round is on"

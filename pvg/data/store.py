@@ -7,7 +7,7 @@ __all__ = ['StoreError', 'Lossless', 'H264', 'VideoInfo', 'StoreWriter', 'VideoS
 
 # %% ../../nbs/10_data.store.ipynb #41faf80c
 from functools import cache
-import hashlib,json,os,re,secrets,shutil,threading,zlib
+import glob,hashlib,json,os,re,secrets,shutil,threading,zlib
 from contextlib import suppress
 from dataclasses import asdict,dataclass,field,replace
 from io import BytesIO
@@ -162,7 +162,9 @@ def _seal(manifest):
 # %% ../../nbs/10_data.store.ipynb #fb5da495
 def _is_free(path, overwrite):
     "Whether a store may be written at `path`; an old store only gives way if told, anything else never"
-    if not os.path.lexists(path): return True
+    try: os.lstat(path)
+    except FileNotFoundError: return True
+    except OSError as e: raise StoreError(f'Cannot write {path} ({e.strerror or e}); choose another place') from e
     if not overwrite: raise StoreError(f'{path} exists already; choose another path, delete it, or overwrite')
     if path.is_dir() and (not any(path.iterdir()) or _is_store(path)): return True
     raise StoreError(f'{path} is not a store, so it is not overwritten; choose another path')
@@ -171,6 +173,31 @@ def _is_store(path):
     "Whether a folder holds a manifest of ours, damaged or not"
     try: return f'"{_format}"' in (path/'manifest.json').read_text(errors='replace')[:1000]
     except OSError: return False
+
+# %% ../../nbs/10_data.store.ipynb #789c36c1
+def _hold(folder):
+    "Lock a folder for as long as this process lives: a handle to be closed, or `None` if another process has it or there are no such locks"
+    try: import fcntl
+    except ImportError: return None # Windows
+    handle = os.open(folder, os.O_RDONLY)
+    try: fcntl.flock(handle, fcntl.LOCK_EX|fcntl.LOCK_NB)
+    except OSError: os.close(handle); return None
+    return handle
+
+def _sweep(path):
+    "Remove the unfinished folders that killed writers left beside `path`; finished ones, and those of living processes, stay"
+    for left in path.parent.glob(f'.{glob.escape(path.name[:32])}.writing-'+'[0-9a-f]'*8):
+        if (left/'manifest.json').exists() or not (left/'shards').is_dir() or (handle := _hold(left)) is None: continue
+        shutil.rmtree(left, ignore_errors=True)
+        os.close(handle)
+
+def _exchange(new, old):
+    "Let two names swap what they name, in one step; whether the system could"
+    import ctypes
+    try: libc,new,old = ctypes.CDLL(None),os.fsencode(new),os.fsencode(old)
+    except (OSError,TypeError): return False
+    if hasattr(libc,'renameat2'): return libc.renameat2(-100, new, -100, old, 2)==0 # Linux: RENAME_EXCHANGE
+    return hasattr(libc,'renamex_np') and libc.renamex_np(new, old, 2)==0 # macOS: RENAME_SWAP
 
 # %% ../../nbs/10_data.store.ipynb #ba7c18d3
 class StoreWriter:
@@ -186,7 +213,7 @@ class StoreWriter:
         shard_bytes:int=256<<20,  # A new file is begun after about so many bytes
         overwrite:bool=False,     # Replace an older store at `path`, in one step when this one is whole
     ):
-        self.path,self.overwrite,self.shard_bytes = Path(os.path.abspath(path)),overwrite,shard_bytes
+        self.path,self.overwrite,self.shard_bytes = Path(os.path.realpath(path) if os.path.islink(path) else os.path.abspath(path)),overwrite,shard_bytes
         if isinstance(codec,str) and codec not in _codecs: raise StoreError(f'There is no codec {codec!r}; use one of {", ".join(_codecs)}')
         self.codec = _codecs[codec]() if isinstance(codec,str) else codec
         self.shape = int(height),int(width),3
@@ -201,8 +228,11 @@ class StoreWriter:
         _is_free(self.path, overwrite)
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
+            _sweep(self.path)
             self.folder = self.path.with_name(f'.{self.path.name[:32]}.writing-{secrets.token_hex(4)}')
-            (self.folder/'shards').mkdir(parents=True)
+            self.folder.mkdir()
+            self.held = _hold(self.folder)
+            (self.folder/'shards').mkdir()
         except OSError as e: raise StoreError(f'Cannot write {self.path} ({e.strerror or e}); choose another place') from e
 
 # %% ../../nbs/10_data.store.ipynb #1b3ee771
@@ -360,9 +390,11 @@ def _rename(self:StoreWriter):
     try:
         _is_free(self.path, self.overwrite)
         if self.path.exists():
-            old = self.path.with_name(f'.{self.path.name[:32]}.old-{secrets.token_hex(4)}')
-            os.rename(self.path, old)
-        os.rename(self.folder, self.path)
+            if _exchange(self.folder, self.path): old = self.folder
+            else:
+                old = self.path.with_name(f'.{self.path.name[:32]}.old-{secrets.token_hex(4)}')
+                os.rename(self.path, old)
+        if old is not self.folder: os.rename(self.folder, self.path)
     except (OSError,StoreError) as e:
         if old and old.exists() and not self.path.exists(): os.rename(old, self.path)
         raise StoreError(f'{self.path} could not be named ({e}); the finished store is {self.folder}, rename it') from e
@@ -384,6 +416,7 @@ def __exit__(self:StoreWriter, kind, error, trace):
     finally:
         if self.file: self.file.close()
         if not (self.folder/'manifest.json').exists() or error is not None: shutil.rmtree(self.folder, ignore_errors=True)
+        if self.held is not None: os.close(self.held)
 
 # %% ../../nbs/10_data.store.ipynb #ac36d850
 def _read_manifest(path):
@@ -421,12 +454,18 @@ class VideoStore:
         self.path = Path(os.path.abspath(path))
         self.manifest = manifest = _read_manifest(self.path)
         try:
-            _check_sizes(self.path, manifest['files'])
+            try: _check_sizes(self.path, manifest['files'])
+            except StoreError:
+                if _read_manifest(self.path)['seal']==manifest['seal']: raise
+                return self.__init__(path) # it was replaced in between
             self.width,self.height,self.fps,self.metadata = (manifest[o] for o in ('width','height','fps','metadata'))
             settings = dict(manifest['codec'])
             self.codec,self._codec = settings['name'],_codecs[settings.pop('name')](**settings)
             self.videos = [VideoInfo(**o) for o in manifest['videos']]
             self.chunk_frames = manifest['chunk_frames']
+            if not all(isinstance(o, int) for o in (self.width,self.height,self.chunk_frames,*(o.frames for o in self.videos))): raise ValueError('a size is no whole number')
+            if not all(isinstance(o.name, str) and isinstance(o.split, str) and isinstance(o.metadata, dict) for o in self.videos): raise ValueError('a video is not described as one')
+            if not 0<float(self.fps)<float('inf') or not isinstance(self.metadata, dict): raise ValueError('frames a second or metadata are not what they are')
             counts = np.array([o.frames for o in self.videos], np.int64)
             if min(self.width,self.height,self.chunk_frames,*counts)<1: raise ValueError('a size is not positive')
             if self.width*self.height*3*self.chunk_frames>_largest_chunk: raise ValueError('its chunks are too large to be true')
@@ -448,8 +487,12 @@ class VideoStore:
 @patch
 def _array(self:VideoStore, name):
     "A .npy file of the store, its checksum verified"
-    data = (self.path/name).read_bytes()
+    try: data = (self.path/name).read_bytes()
+    except OSError as e:
+        if self._replaced(): raise StoreError(f'{self.path} was replaced while it was read; open it again') from e
+        raise StoreError(f'{self.path/name} cannot be read ({e.strerror or e}); record or copy the store again') from e
     if hashlib.sha256(data).hexdigest()!=self.manifest['files'].get(name,{}).get('sha256'):
+        if self._replaced(): raise StoreError(f'{self.path} was replaced while it was read; open it again')
         raise StoreError(f'{self.path/name} is damaged: its content does not match its checksum; record or copy the store again')
     try: values = np.load(BytesIO(data), allow_pickle=False)
     except (ValueError,EOFError,OSError) as e: raise StoreError(f'{self.path/name} is not an array of numbers') from e
@@ -491,6 +534,12 @@ def _bytes(self:VideoStore, shard, offset, length):
         return file.read(length)
 
 @patch
+def _replaced(self:VideoStore):
+    "Whether there is another store at the path, or none, since this one was opened"
+    try: return _read_manifest(self.path)['seal']!=self.manifest['seal']
+    except StoreError: return not self.path.exists()
+
+@patch
 def _decode(self:VideoStore, i, chunk, start, stop):
     "Frames `start` to `stop` of one chunk of video `i`, verified"
     shard,offset,length,crc = (int(o) for o in self._chunks[self.first_chunk[i]+chunk])
@@ -500,6 +549,7 @@ def _decode(self:VideoStore, i, chunk, start, stop):
         if len(data)!=length or zlib.crc32(data)!=crc: raise ValueError('the bytes do not match their checksum')
         return self._codec.decode(data, (frames,self.height,self.width,3), start, stop)
     except Exception as e:
+        if self._replaced(): raise StoreError(f'{self.path} was replaced while it was read; open it again') from e
         raise StoreError(f'{self.path}/shards/{shard:05d}.bin is damaged at byte {offset} (video {self.videos[i].name!r}): {e}; record or copy the store again') from e
 
 # %% ../../nbs/10_data.store.ipynb #ff5ff638

@@ -72,7 +72,7 @@ def _picture_stream(path, container):
     streams = [o for o in container.streams.video if getattr(o,'codec_context',None) is not None and not covers and not attached(o)]
     if streams: return max(streams, key=lambda o: o.codec_context.width*o.codec_context.height)
     if 'video' in kinds: raise VideoError(path, 'holds no moving picture that can be decoded')
-    raise VideoError(path, f'holds no moving picture, only {" and ".join(sorted(set(kinds))) or "nothing"}')
+    raise VideoError(path, f'holds no moving picture, only {" and ".join(sorted(set(kinds)))}' if kinds else 'holds nothing that can be played; it is damaged')
 
 def _decoder(stream, max_pixels, threads):
     "What decodes a stream; with 0 threads, as many as there are cores"

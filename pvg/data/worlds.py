@@ -65,17 +65,23 @@ def record_square(
 _top = 2 # Rows cut from the top of the 210, so that 208 remain and the paddle covers rows 187 to 190
 _shortest = 16 # Videos with fewer frames are not kept
 
+def _emulator(game, seed):
+    "The emulator with a game in it, and the names of its sticks"
+    try: import ale_py
+    except ImportError as e: raise PvgError(f'Recording {game} needs ale-py; pip install ale-py') from e
+    from ale_py.roms import get_rom_path
+    ale_py.ALEInterface.setLoggerMode(ale_py.LoggerMode.Error)
+    ale = ale_py.ALEInterface()
+    ale.setInt('random_seed', seed)
+    ale.setFloat('repeat_action_probability', 0.)
+    ale.loadROM(get_rom_path(game))
+    return ale,ale_py.Action
+
+
 class _Breakout:
     "The game, frame by frame"
     def __init__(self, seed):
-        try: import ale_py
-        except ImportError as e: raise PvgError('Recording Breakout needs ale-py; pip install ale-py') from e
-        from ale_py.roms import get_rom_path
-        ale_py.ALEInterface.setLoggerMode(ale_py.LoggerMode.Error)
-        self.ale,stick = ale_py.ALEInterface(),ale_py.Action
-        self.ale.setInt('random_seed', seed)
-        self.ale.setFloat('repeat_action_probability', 0.)
-        self.ale.loadROM(get_rom_path('breakout'))
+        self.ale,stick = _emulator('breakout', seed)
         self.stick,self.fire = (stick.NOOP,stick.RIGHT,stick.LEFT),stick.FIRE
 
     def look(self):

@@ -17,7 +17,7 @@ from onnxruntime.quantization.shape_inference import quant_pre_process
 from pathlib import Path
 from typing import NamedTuple
 from torch import nn
-from ..core import PvgError, writable_folder, write_atomic
+from ..core import PvgError, one_line, writable_folder, write_atomic
 from ..model.blocks import DownConv, mean_kernel
 from ..model.caddy import Caddy, stack_newest
 from ..play.session import action_names, first_observation, fit_start, frame_rate, open_model
@@ -88,6 +88,21 @@ def _describe(graph, model):
     for key,value in facts.items(): graph.metadata_props.add(key=key, value=value if isinstance(value, str) else json.dumps(value))
 
 # %% ../../nbs/70_export.onnx.ipynb #2ca1ace1
+def _tensors(message):
+    "Every tensor anywhere in an ONNX message: weights, constants, those of graphs inside of nodes"
+    if isinstance(message, onnx.TensorProto): yield message
+    else:
+        for field,value in message.ListFields():
+            if field.message_type is not None:
+                for o in [value] if hasattr(value, 'ListFields') else value: yield from _tensors(o)
+
+
+def _other_file(graph):
+    "The name of a file that a graph would have onnxruntime read; `None` if it is complete in itself"
+    for o in _tensors(graph):
+        if o.data_location==onnx.TensorProto.EXTERNAL or o.external_data: return next((e.value for e in o.external_data if e.key=='location'), 'which it does not name')
+
+
 class OnnxStep:
     "A step function that `export_onnx` wrote"
     def __init__(self,
@@ -95,10 +110,11 @@ class OnnxStep:
         threads:int=1,         # Threads to compute with
     ):
         if not isinstance(source, bytes) and not Path(source).is_file(): raise PvgError(f'there is no file {source}')
-        data = source if isinstance(source, bytes) else Path(source).read_bytes() # bytes cannot send onnxruntime to other files
+        data = source if isinstance(source, bytes) else Path(source).read_bytes()
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads,options.log_severity_level = threads,3
         try:
+            if other := _other_file(onnx.load_model_from_string(data)): raise ValueError(f'it would read another file, {one_line(other, 60)}')
             self.session = onnxruntime.InferenceSession(data, options, providers=['CPUExecutionProvider'])
             self.facts = self.session.get_modelmeta().custom_metadata_map
             self.names = json.loads(self.facts['actions'])

@@ -639,7 +639,7 @@ def _check_place(folder, replace):
     if not folder.exists(): return writable_folder(folder.parent)
     if not replace: raise PvgError(f'{folder} exists: choose another folder, or have it replaced (replace=True, --overwrite) if it is an older page')
     try: facts = json.loads((folder/'game.json').read_text())
-    except (OSError, ValueError): facts = None
+    except (OSError, ValueError, RecursionError): facts = None
     if not isinstance(facts, dict) or facts.get('format')!='pvg page': raise PvgError(f'{folder} exists and is not a page that export_web wrote: choose another folder')
     there = {o.relative_to(folder).as_posix() for o in folder.rglob('*') if not o.is_dir()}
     if more := sorted(there-set(facts.get('bytes', ()))-{'game.json'}): raise PvgError(f'{folder} also holds other files ({", ".join(more[:3])}): move them away first')

@@ -44,7 +44,7 @@ class CaddyConfig:
     inherit:bool=False           # Draw only what changes, keep the rest of the previous frame
     compact:bool=False           # One LSTM beside a direct way, and a decoder that only doubles
     feed_forward:bool=False      # No memory: what the stacked frames show is all R knows
-    window:tuple=None            # (width, height) of the parts of a frame that training looks at first, multiples of 16; whole frames from the beginning if `None` (`feed_forward` only)
+    window:tuple=None            # (width, height) of the parts of a frame that training looks at first, multiples of 16; whole frames from the beginning if `None`, or where they are no larger (`feed_forward` only)
     windows:int=4                # Parts of each clip
     window_steps:float=.6        # Steps, or share of the training, that look at parts
     single_frame_share:float=0.  # Share of training batches that begin from fewer frames than are stacked (`feed_forward` only)
@@ -68,6 +68,7 @@ class CaddyConfig:
     double_deep_levels:bool=True # Count the four deeper levels of features twice, as the released training did
     squared_weight:float=1.      # Weight of the pictures' squared error beside L1 ('pairs' only); with 0 a pixel is drawn one way or the other, not in between
     squared_share:float=1.       # Share of the training, from its beginning, in which the squared error counts
+    coarse_scales:tuple=()       # Sides of squares, pixels, over which pictures are compared as well, so that a thing a little off costs less than one left out ('pairs' only)
     motion_bias:float=None       # With a number, weight pixels by motion plus this
     states_weight:float=.2       # Weight of the states' squared error
     hidden_weight:float=1.       # Weight of the hidden states' squared error, pretraining only
@@ -86,12 +87,15 @@ class CaddyConfig:
         counts = dict(n_actions=self.n_actions, action_dims=self.action_dims, stacking=self.stacking, features=self.features, hidden=self.hidden, ensemble=self.ensemble, contexts=min(self.contexts))
         low = [f'{k} {v}' for k,v in counts.items() if v<1] + ([f'clip_lengths {self.clip_lengths}'] if min(self.clip_lengths)<2 else [])
         if low: raise PvgError(f'a configuration needs at least 1 of each, and clips of 2 frames, not {", ".join(low)}')
-        if self.window and (not self.feed_forward or any(o%16 or not 0<o<=most for o,most in zip(self.window, (self.width, self.height)))):
-            raise PvgError(f'a window is looked at by networks without memory, and is a multiple of 16 pixels inside {self.width}x{self.height}, not {self.window}')
+        if self.window and (not self.feed_forward or any(o%16 or o<1 for o in self.window)):
+            raise PvgError(f'a window is looked at by networks without memory, and its sides are multiples of 16 pixels, not {self.window}')
         if self.action_network not in ('states','pairs'): raise PvgError(f"action_network is 'states' or 'pairs', not {self.action_network!r}")
 
     @property
     def grid(self): return self.height//self.downsampling, self.width//self.downsampling
+
+    @property
+    def closer(self): return bool(self.window) and self.window[0]<self.width and self.window[1]<self.height # is a window less than the frame?
 
 # %% ../../nbs/25_model.caddy.ipynb #81ca11d4
 _full = dict(hidden=128, clip_lengths=(7,12), clip_steps=25_000, n_actions=7)
@@ -168,10 +172,11 @@ def stacked(self:Caddy,
 @patch
 def check_clip(self:Caddy,
     clip:torch.Tensor, # What somebody handed in
+    alone:bool=False,  # Frames alone will do as well
 ):
     "Raise `PvgError` unless the clip has the size and stacking of the model"
     c = self.config
-    if clip.ndim!=5 or clip.shape[2:]!=(3*c.stacking, c.height, c.width):
+    if clip.ndim!=5 or clip.shape[2] not in {3*c.stacking, 3 if alone else 3*c.stacking} or clip.shape[3:]!=(c.height, c.width):
         raise PvgError(f'the model {c.name!r} needs clips of shape (batch, frames, {3*c.stacking}, {c.height}, {c.width}), not {tuple(clip.shape)}')
 
 # %% ../../nbs/25_model.caddy.ipynb #bccff2f0
@@ -190,7 +195,8 @@ def observe(self:Caddy,
     member:int=0,      # Which action network of the ensemble
 ) -> Observed: # T-1 transitions; `.logits.argmax(-1)` are the actions
     "Which actions happened in a clip"
-    clip = self.stacked(clip)
+    if self.config.action_network=='states': clip = self.stacked(clip)
+    self.check_clip(clip, alone=True)
     states = self.encode(clip) if self.config.action_network=='states' else (None,None)
     return self._act(clip, *states, noise, member)
 
@@ -290,10 +296,12 @@ def imagine(self:Caddy,
     variation:torch.Tensor=None, # (batch, n, d); zero if `None`
 ) -> torch.Tensor: # The n frames that follow the first one, (batch, n, 3, height, width)
     "The video that these actions make; the first `context` frames are true to it"
-    clip = self.stacked(clip)
-    flat = self.action_vector(actions.flatten(0,1), None if variation is None else variation.flatten(0,1))
-    vectors,context = flat.unflatten(0, actions.shape[:2]),clip.shape[1]
-    return self.roll(clip, self.encode(clip), vectors, context, last_state=False).images[0]
+    clip,memory,images = self.stacked(clip),None,[]
+    for t in range(actions.shape[1]):
+        seen = clip[:,t] if t<clip.shape[1] else stack_newest(images[-1], seen)
+        image,memory = self.play_step(seen, actions[:,t], memory, None if variation is None else variation[:,t])
+        images.append(image)
+    return torch.stack(images, dim=1)
 
 
 @patch

@@ -17,6 +17,7 @@ from pathlib import Path
 from tempfile import SpooledTemporaryFile
 from ..checkpoint import load_model
 from ..core import PvgError, frames_to_tensor, tensor_to_frames, write_atomic
+from ..fast import player_of
 from ..model.caddy import Caddy, stack_newest
 from .recording import free_path, png_bytes, save_frames, save_video
 
@@ -201,8 +202,8 @@ def _imagine(model, moments, choices):
     seen = torch.cat([o for o,_ in moments])
     memories = [model.dynamics.start(1) if o is None else o for _,o in moments]
     variation = [v or [0.]*model.config.action_dims for _,v in choices]
-    image,memory = model.play_step(seen, torch.tensor([a for a,_ in choices], device=seen.device), tuple(torch.cat(o) for o in zip(*memories)),
-                                   torch.tensor(variation, device=seen.device))
+    image,memory = player_of(model).play_step(seen, torch.tensor([a for a,_ in choices], device=seen.device), tuple(torch.cat(o) for o in zip(*memories)),
+                                              torch.tensor(variation, device=seen.device))
     now,one = stack_newest(image, seen),lambda o,i: o[i:i+1].clone() if len(choices)>1 else o
     return tensor_to_frames(image), [(one(now,i), tuple(one(o,i) for o in memory)) for i in range(len(choices))]
 
@@ -417,7 +418,7 @@ def save(self:PlaySession,
 def _read_game(game):
     "The text of a game, from a file or as it is"
     try: game = json.loads(Path(game).read_text()) if isinstance(game, (str, Path)) else dict(game)
-    except (OSError, ValueError, TypeError) as e: raise PvgError(f'cannot read a game from {game}: {getattr(e, "strerror", None) or e}') from None
+    except (OSError, ValueError, TypeError, RecursionError) as e: raise PvgError(f'cannot read a game from {game}: {getattr(e, "strerror", None) or e}') from None
     if not isinstance(game, dict) or game.get('format')!='pvg game' or not isinstance(game.get('actions'), list) or not isinstance(game.get('variations') or [], list):
         raise PvgError('this is not a game that PlaySession.save wrote: it needs format "pvg game" and a list of actions')
     return game
@@ -484,7 +485,7 @@ def _read_state(path, model):
     if header.get('format')!='pvg session' or header.get('version')!='1': raise PvgError(f'{path} is not a session that this version of pvg can read')
     if header.get('fingerprint')!=_fingerprint(model): raise PvgError(f'{path} was played on other weights of {header.get("model")!r}: load that checkpoint, or begin a new game')
     try: return json.loads(header['state']),tensors
-    except (KeyError, ValueError) as e: raise PvgError(f'{path} is damaged: {e!r}') from None
+    except (KeyError, ValueError, RecursionError) as e: raise PvgError(f'{path} is damaged: {e!r}') from None
 
 def _moments_of(tensors, model, script):
     "The moments in a saved session, by number"

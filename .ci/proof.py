@@ -1,0 +1,123 @@
+"""What the page explanations/proof says, measured anew: `python .ci/proof.py discovery`, `quick`, `worlds`, `shipped`, or `model NAME CHECKPOINT STORE`.
+
+Every row goes to nbs/explanations/proof.json at once, under its name, so that an interrupted measurement keeps what it has.
+Stores and models are kept in --folder; what is there already is not made again. Nothing else should run on the machine.
+"""
+import argparse, json, os, platform, subprocess, sys, time
+from pathlib import Path
+import numpy as np, torch
+from pvg.checkpoint import load_model
+from pvg.core import frames_to_tensor, resize_clip, write_atomic
+from pvg.data.scenes import movement_labels, record_arm, record_atari
+from pvg.data.store import VideoStore
+from pvg.data.worlds import record_breakout
+from pvg.demo import controllability
+from pvg.discover import discover
+from pvg.evaluate import evaluate
+from pvg.matching import match_actions
+from pvg.proof import ball_beside_truth, ball_in_play, held_after
+
+ROOT = Path(__file__).resolve().parent.parent
+TABLE = ROOT/'nbs/explanations/proof.json'
+STILL = 3. # pixels of the paddle's movement that count as standing still
+
+def hardware():
+    "The machine, in words"
+    model = next((line.split(':')[1].strip() for line in open('/proc/cpuinfo') if line.startswith('model name')), platform.processor()) if os.path.exists('/proc/cpuinfo') else platform.processor()
+    return f'{torch.get_num_threads()} cores of {model}, torch {torch.__version__.split("+")[0]}' if not torch.cuda.is_available() else torch.cuda.get_device_name()
+
+def keep(name, row):
+    "Put a row into the table"
+    rows = json.loads(TABLE.read_text()) if TABLE.exists() else {}
+    rows[name] = row | dict(hardware=hardware())
+    write_atomic(TABLE, json.dumps(rows, indent=1, sort_keys=True)+'\n')
+    print(name, json.dumps(rows[name]), flush=True)
+
+def breakout(folder, seed, **options):
+    "A store of Breakout"
+    path = folder/f'breakout-{seed}{"-serves" if options.get("serves") else ""}'
+    return VideoStore(path) if path.exists() else record_breakout(path, seed=seed, progress=False, **options)
+
+def purity(network, store, size, n_actions, still, step=1, split='test', most=3000):
+    "Purity and matched share of the discovered actions on held-out transitions, against directions of the true movement"
+    found,true,left = [],[],most
+    for i in store.indices(split):
+        if left<=0: break
+        frames = frames_to_tensor(store.read(i))
+        if size: frames = resize_clip(frames[None], *size)[0]
+        with torch.no_grad():
+            for a in range(0, len(frames)-step, 64):
+                n = min(64, len(frames)-step-a)
+                found.append(network(torch.stack([frames[a:a+n],frames[a+step:a+n+step]], dim=1)).logits[:,0].argmax(dim=-1))
+        position = store.column('position', i)
+        true.append(position[step:]-position[:-step])
+        left -= len(frames)-step
+    found,true = torch.cat(found).numpy(),movement_labels(np.concatenate(true), still)
+    known = true>=0
+    match = match_actions(found[known], true[known], n_actions)
+    return dict(purity=match.purity, matched=match.agreement, commonest=float(np.bincount(true[known]).max()/known.sum()), transitions=int(known.sum()),
+                usage=(np.bincount(found, minlength=n_actions)/len(found)).round(3).tolist())
+
+def discovery(store, size, n_actions, still, seed, **options):
+    "Discover, and judge"
+    begin = time.monotonic()
+    found = discover(store, n_actions, size=size, seed=seed, device='cpu', progress=False, **options)
+    seconds = time.monotonic()-begin
+    return dict(seconds=seconds, seed=seed, skip=found.skip, explained=found.explained, names=found.names, notes=list(found.notes), split='test', **purity(found.network, store, size, n_actions, still, 1+found.skip))
+
+WORLDS = dict(pong=(lambda p: record_atari(p, 'pong', frames=12_000, progress=False), (80,104), 3), freeway=(lambda p: record_atari(p, 'freeway', frames=12_000, progress=False), (80,104), 3),
+              arm=(lambda p: record_arm(p, frames=6_000, progress=False), None, 5))
+
+def world(name, folder, seed):
+    "Discovery in a world that nothing was tuned on"
+    make,size,n = WORLDS[name]
+    store = VideoStore(folder/name) if (folder/name).exists() else make(folder/name)
+    keep(f'discovery-{name}-{seed}', discovery(store, size, n, store.metadata['still'], seed))
+
+def quality(model, store, clips=100, n=32):
+    "The numbers of the paper on the test split, and how long things obey"
+    scale = store.width/model.config.width # positions are measured at the model's size, told in pixels of the store
+    found = evaluate(model, store, metrics=['mse','psnr'], most=clips, fetch=False)
+    pick = {k: found.get(k) for k in ('delta_mse','delta_acc','delta_acc/cross_validated','mdr','frames_until_lost','frames_until_lost/never','direction/purity','controllability','psnr/avg')}
+    pick |= {k: scale*found[k] for k in ('add','add/still','add/replay')}
+    row = {k: None if v is None or not np.isfinite(v) else float(v) for k,v in pick.items()} | dict(clips=len(found.true), frames=found.true.length, context=4, steps=model.card.get('steps'))
+    return row | dict(held_4=controllability(model, store, n=n), held_200=held_after(model, store, n=n))
+
+def ball(model, store, games=16):
+    "How long the ball lasts"
+    beside = ball_beside_truth(model, store, n=games, steps=100)
+    at = lambda key: {str(t): beside[key][t-1] for t in (1,5,10,20,50,100)}
+    return dict(beside_truth=dict(present=at('present'), distance=at('distance'), bounces=beside['bounces'], true_bounces=beside['true_bounces'], games=beside['games'],
+                                  present_after_50=float(np.nanmean([np.nan if o is None else o for o in beside['present'][50:]]))),
+                in_play=ball_in_play(model, store, n=games, steps=1000))
+
+def quick(folder, seed, minutes):
+    "The demonstration from nothing, and its quality"
+    out,begin = folder/f'quick-{seed}',time.monotonic()
+    if not (out/'report.json').exists():
+        subprocess.run([sys.executable, '-c', 'from pvg.cli import main; main()', 'demo', '--minutes', str(minutes), '--seed', str(seed), '--out', str(out)], check=True)
+    report,model,store = json.loads((out/'report.json').read_text()),load_model(out/'model.safetensors'),VideoStore(out/'breakout')
+    size = None if (model.config.width,model.config.height)==(store.width,store.height) else (model.config.width, model.config.height)
+    keep(f'quick-{seed}', dict(time=report['time'], seed=seed, preset=model.config.name, **purity(model.action_networks[0], store, size, model.config.n_actions, STILL), **quality(model, store)))
+
+def main():
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument('what', choices=['discovery','quick','worlds','shipped','model'])
+    p.add_argument('args', nargs='*', help='NAME CHECKPOINT STORE of a model')
+    p.add_argument('--seeds', default='0,1,2')
+    p.add_argument('--minutes', type=float, default=9.)
+    p.add_argument('--folder', type=Path, default=Path('proof'))
+    o = p.parse_args()
+    o.folder.mkdir(parents=True, exist_ok=True)
+    for seed in map(int, o.seeds.split(',')):
+        if o.what=='discovery': keep(f'discovery-breakout-{seed}', discovery(breakout(o.folder, seed, frames=12_000), (80,104), 3, STILL, seed))
+        if o.what=='quick': quick(o.folder, seed, o.minutes)
+        if o.what=='worlds':
+            for name in o.args or WORLDS: world(name, o.folder, seed)
+    if o.what=='shipped': o.args = ['shipped','shipped',breakout(o.folder, 11, frames=60_000, video_frames=300, serves=True).path]
+    if o.what in ('shipped','model'):
+        name,checkpoint,path = o.args
+        model,store = load_model(checkpoint),VideoStore(path)
+        keep(name, quality(model, store) | ball(model, store) | purity(model.action_networks[0], store, None, model.config.n_actions, STILL))
+
+if __name__=='__main__': main()
