@@ -71,7 +71,7 @@ def film(folder):
     import numpy as np
     from pvg.play.recording import save_video
     rng,x = np.random.default_rng(0),20
-    frames = np.full((300,96,144,3), 90, np.uint8)+rng.integers(0, 8, (300,96,144,3), np.uint8)
+    frames = np.full((600,96,144,3), 90, np.uint8)+rng.integers(0, 8, (600,96,144,3), np.uint8)
     for t,frame in enumerate(frames):
         x = int(np.clip(x+(0,3,-3)[(t//12)%3 if t%36 else 0], 0, 120))
         frame[40:60,x:x+20] = 230
@@ -83,7 +83,7 @@ def run_all():
     import pvg.discover
     from pvg.cli import main
     real,here = pvg.discover.pair_learner,os.getcwd()
-    quick = lambda *args, steps=0, **options: real(*args, steps=20, **options)
+    quick = lambda *args, steps=0, batch_size=0, **options: real(*args, steps=10, batch_size=8, **options)
     with tempfile.TemporaryDirectory() as folder, unittest.mock.patch('pvg.discover.pair_learner', quick):
         os.chdir(folder)
         try:

@@ -1,7 +1,8 @@
 """How much of pvg is documented: `python .ci/coverage.py`, `--list` to see what lacks an example.
 
 Every public symbol has a docstring, every parameter of a public function or class a comment behind it, and every symbol is used in
-a cell that is not exported: an example, or its test.
+a cell that is not exported: an example, or its test. Docstrings and comments must be complete; of the symbols, most (ENOUGH) need
+an example of their own, since some are only seen through others. Those that have none are named.
 """
 import ast, re, sys
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 from pages import cells, pages, text # noqa: E402
 
+ENOUGH = .95
 ROOT = Path(__file__).resolve().parent.parent
 
 def public(tree):
@@ -58,7 +60,7 @@ def main():
             wrong += [f'{path.relative_to(ROOT)}:{line}: {name} lacks a {o}' for o in lacks]
             if name not in shown: bare.append(f'{path.relative_to(ROOT)}:{line}: {module}.{name} is used in no example or test')
     print(*wrong, *bare, sep='\n', end='\n' if wrong or bare else '')
-    print(f'  {count} public symbols; {len(wrong)} docstrings and comments lacking, {len(bare)} without an example')
-    return bool(wrong or bare)
+    print(f'  {count} public symbols; {len(wrong)} docstrings and comments lacking, {len(bare)} without an example of their own')
+    return bool(wrong) or len(bare)>(1-ENOUGH)*count
 
 if __name__=='__main__': sys.exit(main())
