@@ -4,7 +4,7 @@ Each line of a shell block is taken apart: `pvg` commands by their own parser, `
 way from a film to a game (RUN, below) is then really gone, in an empty folder, as it is written but for fewer steps. Python that
 pages show stands in cells, which the step `notebooks` runs.
 """
-import contextlib, io, os, re, shlex, sys, tempfile, unittest.mock
+import contextlib, inspect, io, os, re, shlex, sys, tempfile, unittest.mock
 from pathlib import Path
 
 CI = Path(__file__).resolve().parent
@@ -83,7 +83,9 @@ def run_all():
     import pvg.discover
     from pvg.cli import main
     real,here = pvg.discover.pair_learner,os.getcwd()
-    quick = lambda *args, steps=0, batch_size=0, **options: real(*args, steps=10, batch_size=8, **options)
+    def quick(*args, **options): # as `discover` and `sweep_actions` ask, but short
+        asked = inspect.signature(real).bind(*args, **options).arguments
+        return real(**{**asked, 'steps':10, 'batch_size':8})
     with tempfile.TemporaryDirectory() as folder, unittest.mock.patch('pvg.discover.pair_learner', quick):
         os.chdir(folder)
         try:

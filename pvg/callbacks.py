@@ -182,7 +182,7 @@ class SkipBadSteps(Callback):
     def before_batch(self):
         self.learn.skipped_step,buffers = False,self.buffers()
         if self.kept is None: self.kept = [o.clone() for o in buffers]
-        else: torch._foreach_copy_(self.kept, buffers)
+        elif buffers: torch._foreach_copy_(self.kept, buffers)
 
     def before_step(self):
         norm = torch.nn.utils.get_total_norm([p.grad for p in self.model.parameters() if p.grad is not None])
@@ -197,7 +197,7 @@ def skip(self:SkipBadSteps,
     "Undo what the batch did so far, say so, and go on with the next one"
     what = 'the loss' if not self.learn.loss.isfinite() else 'the gradient'
     value = self.learn.loss if what=='the loss' else norm
-    torch._foreach_copy_(self.buffers(), self.kept)
+    if self.kept: torch._foreach_copy_(self.buffers(), self.kept)
     self.opt.zero_grad()
     self.learn.loss,self.learn.skipped_step,self.total,self.in_a_row = self.last,True,self.total+1,self.in_a_row+1
     step = self.learn.training_schedule.step if hasattr(self.learn, 'training_schedule') else self.learn.train_iter

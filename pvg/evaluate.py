@@ -325,9 +325,10 @@ def _clip_numbers(frame, action, context):
 def _both_sides(drawn, store, split, folder, progress, options):
     "The model or `None`, and the drawn clips"
     if not hasattr(drawn, 'imagine'):
-        if asked := [k for k,usual in dict(length=None, stride=1, most=None).items() if options[k]!=usual]:
+        clips = DrawnClips(drawn, split, folder, progress)
+        if asked := [k for k,fits in dict(length=(None, clips.length), stride=(1,), most=(None, len(clips))).items() if options[k] not in fits]:
             raise PvgError(f'clips that are drawn already are measured as they are: {", ".join(asked)} can only be chosen where a model draws')
-        return None,DrawnClips(drawn, split, folder, progress)
+        return None,clips
     made = reconstruct_split(drawn, store, Path(folder)/'reconstruction', split, overwrite=True, progress=progress, **options)
     return drawn,DrawnClips(made, split)
 

@@ -307,6 +307,11 @@ def _shares(predicted, actions, n, name):
     return out
 
 # %% ../../nbs/52_metrics.action.ipynb #d593bcac
+def _label(name):
+    "A name as matplotlib shows it, dollars included"
+    return one_line(name, 40).replace('$', r'\$')
+
+
 def _density(delta, edges):
     "A smooth histogram, 1 at its highest"
     from scipy.ndimage import gaussian_filter
@@ -379,9 +384,6 @@ def action_agreement(
     return out
 
 
-def _label(name):
-    "A name as matplotlib shows it, dollars included"
-    return one_line(name, 40).replace('$', r'\$')
 
 
 def plot_confusion(

@@ -48,7 +48,7 @@ class CaddyConfig:
     windows:int=4                # Parts of each clip
     window_steps:float=.6        # Steps, or share of the training, that look at parts
     single_frame_share:float=0.  # Share of training batches that begin from fewer frames than are stacked (`feed_forward` only)
-    action_noise:float=0.        # Share of training transitions told a random action, so that one that never happens somewhere (towards the wall, at the wall) is known there ('pairs' only)
+    action_noise:float=0.        # Share of training clips whose last transition is told a random action, so that one that never happens somewhere (towards the wall, at the wall) is known there ('pairs' only)
     variation_dropout:float=0.   # Share of training clips drawn without their variations ('pairs' only)
     batch_size:int=8             # Clips per step
     clip_lengths:tuple=(7,9)     # First and last clip length in frames
@@ -107,7 +107,7 @@ presets = dict(
                            action_state_weight=1e-5, evaluation_batch=32, evaluation_length=16, **_full),
     quick    = CaddyConfig('quick', 80, 96, compact=True, steps=1500, lr=3e-3, clip_lengths=(3,9), clip_steps=.5, contexts=(12,1), context_steps=.8, **_ours),
     swift    = CaddyConfig('swift', 160, 208, feed_forward=True, stacking=4, action_shrink=2, steps=12_000, lr=2e-3, batch_size=16, clip_lengths=(5,10), clip_steps=.7, contexts=(4,4),
-                           single_frame_share=.1, window=(80,80), window_steps=.7, squared_share=.4, action_noise=.1, **_ours),
+                           single_frame_share=.1, window=(80,80), window_steps=.7, squared_share=.4, **_ours),
 )
 
 
@@ -175,7 +175,7 @@ def check_clip(self:Caddy,
 ):
     "Raise `PvgError` unless the clip has the size and stacking of the model"
     c = self.config
-    if clip.ndim!=5 or clip.shape[2] not in {3*c.stacking, 3 if alone else 3*c.stacking} or clip.shape[3:]!=(c.height, c.width):
+    if clip.ndim!=5 or clip.shape[2] not in (3*c.stacking, 3 if alone else 3*c.stacking) or clip.shape[3:]!=(c.height, c.width):
         raise PvgError(f'the model {c.name!r} needs clips of shape (batch, frames, {3*c.stacking}, {c.height}, {c.width}), not {tuple(clip.shape)}')
 
 # %% ../../nbs/25_model.caddy.ipynb #bccff2f0
@@ -366,9 +366,10 @@ def _observe_pairs(self:Caddy, clip):
 
 @patch
 def _mislead(self:Caddy, samples, v):
-    "Some actions replaced by random ones without variation"
+    "Some clips' last actions replaced by random ones without variation; an earlier one would make every frame after it contradict the picture"
     other = F.one_hot(torch.randint(samples.shape[-1], samples.shape[:-1], device=samples.device), samples.shape[-1]).to(samples.dtype)
-    wrong = torch.rand(*samples.shape[:-1], 1, device=samples.device)<self.config.action_noise
+    wrong = torch.rand(len(samples), 1, 1, device=samples.device)<self.config.action_noise
+    wrong = wrong & (torch.arange(samples.shape[1], device=samples.device)==samples.shape[1]-1)[:,None]
     return torch.where(wrong, other, samples), torch.where(wrong, 0., v)
 
 
