@@ -144,7 +144,7 @@ def step_wheel():
         wheel, = (folder/'dist').glob('*.whl')
         run(sys.executable, '-m', 'twine', 'check', '--strict', *(folder/'dist').iterdir(), quiet=True)
         packed = run('tar', '-tzf', next((folder/'dist').glob('*.tar.gz')), quiet=True)
-        lacking = [o for o in ('.ci/check.py', 'nbs/index.ipynb', 'nbs/golden/breakout.npz', 'nbs/sidebar.yml', 'pvg/py.typed', 'pvg/shipped/breakout.safetensors', 'CITATION.cff', 'Makefile') if f'/{o}\n' not in packed]
+        lacking = [o for o in ('.ci/check.py', 'nbs/index.ipynb', 'nbs/golden/breakout.npz', 'nbs/sidebar.yml', 'pvg/py.typed', 'pvg/shipped/breakout.safetensors', 'Makefile') if f'/{o}\n' not in packed]
         if lacking: raise Failed(f'the sdist lacks {", ".join(lacking)}: see MANIFEST.in')
         clean = ROOT/'.venv-wheel'
         shutil.rmtree(clean, ignore_errors=True)

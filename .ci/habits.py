@@ -35,8 +35,6 @@ def problems():
     for name in ('Dockerfile', 'environment.yml', 'README.md', 'nbs/72_hub.ipynb', 'pvg/watch.py', 'pvg/hub.py', 'pvg/metrics/frame.py'):
         for group in re.findall(r'(?:pvg|source|-e \.)\[([a-z,]+)\]', read(name)):
             for extra in set(group.split(','))-have: yield f'{name}: there is no extra {extra}'
-    citation = yaml.safe_load(read('CITATION.cff'))
-    if citation['version']!=cfg['version']: yield f'CITATION.cff: version {citation["version"]}, settings.ini says {cfg["version"]}'
     yaml.safe_load(read('environment.yml'))
     for path in sorted([*(ROOT/'.github').rglob('*.y*ml')]):
         found = yaml.safe_load(path.read_text(encoding='utf-8'))
