@@ -43,6 +43,7 @@ def together(folder):
     from pvg.recipe import train
     rank = int(os.environ['RANK'])
     found = trained(folder, 'two', 2, stop=STOP if rank==1 else STEPS+1)
+    print(rank, json.dumps(found), file=sys.stderr, flush=True)
     ours = train(VideoStore(folder/'square'), folder/'ours.safetensors', 'quick', steps=2, batch_size=2, discovery_steps=5, device='cpu', progress=False, hidden=8, features=8, clip_lengths=(3,3))
     found['ours'] = [o.double().sum().item() for o in ours.state_dict().values()]
     (folder/f'found-{rank}.json').write_text(json.dumps(found))

@@ -288,10 +288,20 @@ class SmoothLoss(AvgSmoothLoss):
 
 
 class LossesStay(Callback):
-    "Let the recorder read nothing while an epoch of training goes on"
-    order = 51 # after the recorder
+    "Let the recorder read nothing while an epoch of training goes on, and fastai's progress bar only so often"
+    order = 51 # after the recorder, before the bar
+    def __init__(self,
+        every:float=2., # Seconds between two numbers in a progress bar
+    ): store_attr()
+
     def after_create(self): self.learn.recorder.smooth_loss = SmoothLoss(beta=self.learn.recorder.smooth_loss.beta)
-    def before_fit(self): self.read = 0
+    def before_fit(self): self.read,self.due = 0,0.
+
+    def after_batch(self):
+        if not self.training or not hasattr(self.learn, 'progress'): return
+        if time.monotonic()>=self.due: self.shown,self.due = self.learn.smooth_loss.cpu(),time.monotonic()+self.every
+        self.learn.smooth_loss = self.shown
+
     def after_train(self):
         losses = self.learn.recorder.losses
         if losses[self.read:]: losses[self.read:] = torch.stack(losses[self.read:]).cpu()

@@ -21,11 +21,12 @@ class SharedNorm(nn.BatchNorm2d):
         x:torch.Tensor, # This process's share, (batch, channels, height, width)
     ) -> torch.Tensor: # Same shape
         if not self.training: return super().forward(x)
+        kind,x = x.dtype,x.float() # statistics are never in 16 bits
         mean = mean_across(x.mean(dim=(0,2,3)))
         apart = x-mean[:,None,None]
         variance = mean_across(apart.square().mean(dim=(0,2,3)))
         with torch.no_grad(): self.note(mean, variance, process_count()*x.numel()/x.shape[1])
-        return apart*(self.weight*(variance+self.eps).rsqrt())[:,None,None] + self.bias[:,None,None]
+        return (apart*(self.weight*(variance+self.eps).rsqrt())[:,None,None] + self.bias[:,None,None]).to(kind)
 
     def note(self,
         mean:torch.Tensor,     # Of the whole batch, (channels,)

@@ -33,8 +33,11 @@ def joined_processes(
     cuda = device.type=='cuda'
     if cuda: torch.cuda.set_device(int(os.environ.get('LOCAL_RANK', 0)))
     dist.init_process_group('cpu:gloo,cuda:nccl' if cuda else 'gloo', timeout=timedelta(hours=3)) # the first one may be discovering actions
+    size = os.environ.pop('WORLD_SIZE') # or fastai would gather losses, even where one process works alone
     try: yield
-    finally: dist.destroy_process_group()
+    finally:
+        os.environ['WORLD_SIZE'] = size
+        dist.destroy_process_group()
 
 # %% ../nbs/06_processes.ipynb #a18bd76e
 class _Mean(torch.autograd.Function):
