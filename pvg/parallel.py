@@ -21,7 +21,7 @@ class SharedNorm(nn.BatchNorm2d):
         x:torch.Tensor, # This process's share, (batch, channels, height, width)
     ) -> torch.Tensor: # Same shape
         if not self.training: return super().forward(x)
-        kind,x = x.dtype,x.float() # statistics are never in 16 bits
+        kind,x = x.dtype,x.to(torch.promote_types(x.dtype, torch.float32)) # statistics are never in 16 bits
         mean = mean_across(x.mean(dim=(0,2,3)))
         apart = x-mean[:,None,None]
         variance = mean_across(apart.square().mean(dim=(0,2,3)))
