@@ -54,7 +54,9 @@ def moments(self:FusedAdam,
 
 @patch
 @torch.no_grad()
-def step(self:FusedAdam, closure=None):
+def step(self:FusedAdam,
+    closure=None, # Nothing; fastai's optimizers take none
+):
     "Change all weights that have a gradient, unless `skip` says not to"
     if closure is not None: raise NotImplementedError('fastai optimizers take no closure')
     for params,hyper in zip(self.param_lists, self.hypers):
