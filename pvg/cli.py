@@ -46,7 +46,7 @@ def record(
     print(f'{out}: {len(store)} videos, {sum(v.frames for v in store.videos)} frames of {store.width}x{store.height}')
     if size: print(f'{resized_store(store, f"{out}-{width}x{height}", width, height).path}: the same at {width}x{height}')
 
-
+# %% ../nbs/80_cli.ipynb #89e217c1
 def discover(
     store:str,         # Store to look at, or a dataset in the published layout
     actions:str='3',   # How many actions to look for; 2..8 compares and recommends
@@ -70,7 +70,7 @@ def discover(
     print(found)
     print(f'Pictures and numbers:  {save_discovery(found, videos, out, size, device)}')
 
-
+# %% ../nbs/80_cli.ipynb #45d48b0b
 def _halved(store):
     "The size at which frames are looked at: large ones halved until they are small, as multiples of 4; `None` for the store's own"
     shrink = max(1, round((store.width*store.height/8000)**.5))
@@ -597,7 +597,7 @@ def command_parser(
         else: parser.add_argument(*dict.fromkeys([f"--{key.replace('_', '-')}", f'--{key}']), dest=key, **options)
     return parser
 
-
+# %% ../nbs/80_cli.ipynb #13d62b6e
 def run(
     argv:list, # Arguments after `pvg`
 ) -> int: # Exit status

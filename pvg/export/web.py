@@ -280,7 +280,7 @@ async function chooseEngine() {
 '''
 
 # %% ../../nbs/71_export.web.ipynb #64f1cda8
-_js_worker = r'''// Computes the steps of a game for play.js, beside the page.
+_js_open = r'''// Computes the steps of a game for play.js, beside the page.
 let ort, session, facts, starts, memory;
 const moments = new Map();
 const floats = (data, shape) => new ort.Tensor('float32', data, [1, ...shape]);
@@ -316,7 +316,10 @@ const does = {
     return Object.values(tensors).reduce((sum, o) => sum + 4*o.size, 4*size);
   },
 
-  async step(from, id, action) {
+'''
+
+# %% ../../nbs/71_export.web.ipynb #2404ef6a
+_js_worker = _js_open+r'''  async step(from, id, action) {
     const oneHot = Float32Array.from(facts.actions, (_, i) => i == action ? 1 : 0), variation = new Float32Array(facts.variation);
     const out = await session.run({...moments.get(from), action: floats(oneHot, [oneHot.length]), variation: floats(variation, [variation.length])});
     const frame = await out.frame.getData(), size = frame.length/3, pixels = new Uint8ClampedArray(4*size).fill(255);
@@ -425,7 +428,10 @@ async function run() {
 }
 
 const light = () => byId('actions').querySelectorAll('button').forEach((o, i) => o.classList.toggle('on', hands.held.some(h => h.action == i)));
+'''
 
+# %% ../../nbs/71_export.web.ipynb #c2ef0e61
+_js_hold = r'''
 function hold(by, action, asked = performance.now()) {
   if (hands.held.some(o => o.by == by)) return;
   if (hands.pressed.length < 8) hands.pressed.push({action, asked, tap: !hands.held.length});
@@ -580,7 +586,10 @@ function addStarts() {
     button.addEventListener('click', () => reset(i));
   }
 }
+'''
 
+# %% ../../nbs/71_export.web.ipynb #3efb60eb
+_js_listen = r'''
 function listen() {
   const safely = does => () => { try { does(); } catch (error) { trouble(error); } };
   const does = {auto: () => setAuto(!hands.auto), undo, reset: () => reset(), record: safely(() => recording.toggle()), smaller: () => enlarge(-1), larger: () => enlarge(1)};
@@ -662,7 +671,7 @@ def _write_folder(folder, files):
     finally: shutil.rmtree(temporary, ignore_errors=True)
 
 # %% ../../nbs/71_export.web.ipynb #74783795
-_scripts = _js_speak, _js_load, _js_engine, _js_game, _js_time, _js_hands, _js_record, _js_begin
+_scripts = _js_speak, _js_load, _js_engine, _js_game, _js_time, _js_hold, _js_hands, _js_record, _js_begin, _js_listen
 
 
 def _title(model):
