@@ -152,7 +152,7 @@ def kinds(folder):
     film,rng = tiny_film(folder/'a.mp4', 3),np.random.default_rng(0)
     moving = gif_bytes(rng.integers(256, size=(4,16,16,3), dtype=np.uint8), fps=10)
     return [('film.mp4', film, 3, ''), ('one.mp4', tiny_film(folder/'b.mp4', 1), 0, 'has no shot of 2 frames'), ('four.gif', moving, 4, ''),
-            ('empty.mp4', b'', 0, 'is empty'), ('text.mov', b'Dear Sir or Madam\n', 0, 'is not a video'), ('cut.mp4', film[:len(film)//2], 0, '')]
+            ('empty.mp4', b'', 0, 'has zero bytes'), ('text.mov', b'Dear Sir or Madam\n', 0, 'is not a video'), ('cut.mp4', film[:len(film)//2], 0, '')]
 
 def tiny_files(folder, made, n):
     "Acquire a folder of so many; seconds of processor time, and the most that was used on the way"
