@@ -11,7 +11,7 @@ import base64, gzip, hashlib, hmac, io, json, os, shutil, subprocess, tarfile, t
 import numpy as np
 from pathlib import Path
 from typing import NamedTuple
-from ..core import PvgError, writable_folder
+from ..core import PvgError, _begin_folder, _name_folder, _obsolete, writable_folder
 from .onnx import ExportReport, check_graph, step_graph
 from ..model.caddy import Caddy
 from ..play.recording import png_bytes
@@ -651,24 +651,22 @@ def _check_place(folder, replace):
     except (OSError, ValueError, RecursionError): facts = None
     if not isinstance(facts, dict) or facts.get('format')!='pvg page': raise PvgError(f'{folder} exists and is not a page that export_web wrote: choose another folder')
     there = {o.relative_to(folder).as_posix() for o in folder.rglob('*') if not o.is_dir()}
-    if more := sorted(there-set(facts.get('bytes', ()))-{'game.json'}): raise PvgError(f'{folder} also holds other files ({", ".join(more[:3])}): move them away first')
+    if more := sorted(there-set(facts.get('bytes', ()))-{'game.json',_obsolete}): raise PvgError(f'{folder} also holds other files ({", ".join(more[:3])}): move them away first')
 
 
 def _write_folder(folder, files):
     "All files at once: the folder is as it was until they are all there"
-    temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f'.{folder.name[:32]}.writing-'))
     try:
-        (temporary/'new').mkdir()
-        for name,data in files.items():
-            (temporary/'new'/name).parent.mkdir(parents=True, exist_ok=True)
-            (temporary/'new'/name).write_bytes(data)
-        if folder.exists(): folder.rename(temporary/'old')
-        try: (temporary/'new').rename(folder)
-        except OSError:
-            if (temporary/'old').exists(): (temporary/'old').rename(folder)
-            raise
+        new,held = _begin_folder(folder)
+        try:
+            for name,data in files.items():
+                (new/name).parent.mkdir(parents=True, exist_ok=True)
+                (new/name).write_bytes(data)
+            _name_folder(new, folder)
+        finally:
+            shutil.rmtree(new, ignore_errors=True)
+            if held is not None: os.close(held)
     except OSError as e: raise PvgError(f'Cannot write {folder} ({e.strerror or e}); choose another place or make room') from e
-    finally: shutil.rmtree(temporary, ignore_errors=True)
 
 # %% ../../nbs/71_export.web.ipynb #74783795
 _scripts = _js_speak, _js_load, _js_engine, _js_game, _js_time, _js_hold, _js_hands, _js_record, _js_begin, _js_listen
