@@ -124,6 +124,10 @@ def step_faults():
     "work that is killed at any moment loses nothing: real processes, a few moments each"
     run(sys.executable, CI/'faults.py', '--moments', 2, message='.ci/faults.py found the problems above')
 
+def step_processes():
+    "two processes, started by torchrun, train as one with the whole batch does"
+    run(sys.executable, CI/'two_processes.py', message='.ci/two_processes.py found the problems above', limit=600)
+
 def step_fuzz():
     "any input keeps to the laws (hypothesis)"
     from importlib.util import find_spec

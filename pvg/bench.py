@@ -14,6 +14,7 @@ import torch
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from torch import nn
+from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 from .core import PvgError, write_atomic
@@ -22,9 +23,10 @@ from .data.published import export_published
 from .data.store import VideoStore
 from .data.worlds import record_breakout
 from .fast import fast_for_play
-from .learner import Adam, preset_loss
+from .learner import preset_loss
 from .model.blocks import ConvLSTM, DownConv
 from .model.caddy import Caddy, preset_config, stack_clip, stack_newest
+from .optimizer import FusedAdam
 
 # %% ../nbs/75_bench.ipynb #ac6c810b
 class PlainLSTM(nn.Module):
@@ -150,15 +152,40 @@ def operations(
     return counter.get_total_flops()
 
 # %% ../nbs/75_bench.ipynb #fb473c07
-class Watch(TorchDispatchMode):
-    "Counts the bytes of living tensors, and how often a number was read from the device"
+_waits = 'local_scalar_dense','nonzero','masked_select','unique' # operations whose result the host has to wait for
+
+
+class _Fetches(TorchFunctionMode):
+    "Counts tensors that are brought to the host; on a processor nothing else shows it"
     def __init__(self):
         super().__init__()
-        self.now,self.most,self.reads,self.seen = 0,0,0,set()
+        self.count = 0
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        self.count += getattr(function, '__name__', '') in ('cpu','numpy','tolist')
+        return function(*args, **(kwargs or {}))
+
+
+class Watch(TorchDispatchMode):
+    "Counts the bytes of living tensors, and how often the host waited for something from the device"
+    def __init__(self):
+        super().__init__()
+        self.now,self.most,self.waits,self.seen,self.fetches = 0,0,0,set(),_Fetches()
+
+    @property
+    def reads(self): return self.waits+self.fetches.count
+
+    def __enter__(self):
+        self.fetches.__enter__()
+        return super().__enter__()
+
+    def __exit__(self, *error):
+        super().__exit__(*error)
+        self.fetches.__exit__(*error)
 
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
         out = function(*args, **(kwargs or {}))
-        self.reads += 'local_scalar_dense' in str(function)
+        self.waits += any(o in str(function) for o in _waits)
         for o in out if isinstance(out, (tuple, list)) else [out]:
             if isinstance(o, torch.Tensor): self.note(o.untyped_storage())
         return out
@@ -303,7 +330,7 @@ def training_step(
 def _training_ways(model, clip):
     "The plain step and ours, each on a copy of the model"
     c = model.config
-    own = lambda model: (Adam(list(model.parameters()), lr=c.lr, mom=.9, sqr_mom=.999, eps=1e-8, wd=c.weight_decay, decouple_wd=False))
+    own = lambda model: FusedAdam(list(model.parameters()), lr=c.lr, wd=c.weight_decay, decouple_wd=False)
     trained = lambda model: [p for p in model.parameters() if p.requires_grad]
     fresh = lambda model: copy.deepcopy(model).train()
     plain,ours,wide,half = plain_copy(model).train(),fresh(model),fresh(model).to(memory_format=torch.channels_last),fresh(model)

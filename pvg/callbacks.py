@@ -4,17 +4,18 @@
 
 # %% auto #0
 __all__ = ['FramesAsTarget', 'linear', 'TrainingSchedule', 'flat_schedule', 'TimeBudget', 'StopAt', 'LearningRateSteps',
-           'AveragedWeights', 'clips_of_batch', 'SkipBadSteps', 'HalfPrecision', 'half_precision_pays', 'LossTerm',
-           'ProgressLine']
+           'AveragedWeights', 'clip_names', 'SkipBadSteps', 'InParts', 'SmoothLoss', 'LossesStay', 'HalfPrecision',
+           'half_precision_pays', 'LossTerm', 'ProgressLine']
 
 # %% ../nbs/40_callbacks.ipynb #39f1f398
 import math, time
 import torch
-from fastai.callback.core import Callback, CancelBatchException, CancelTrainException
+from fastai.callback.core import Callback, CancelTrainException
 from fastai.callback.schedule import ParamScheduler, SchedCos, SchedNo, combine_scheds
-from fastai.learner import Metric
+from fastai.learner import AvgSmoothLoss, Metric
 from fastcore.basics import patch, store_attr
 from .core import PvgError
+from .processes import agreed
 
 # %% ../nbs/40_callbacks.ipynb #57e0514e
 class FramesAsTarget(Callback):
@@ -84,7 +85,7 @@ class TimeBudget(Callback):
         done:float=0.,  # Share of it that an earlier fit already did, 0 to 1
     ): store_attr()
     def before_fit(self): self.end = time.monotonic()+self.seconds*(1-self.done)
-    def before_batch(self): self.learn.pct_train = min(1., max(0., 1-(self.end-time.monotonic())/self.seconds))
+    def before_batch(self): self.learn.pct_train = agreed(torch.tensor(min(1., max(0., 1-(self.end-time.monotonic())/self.seconds)), dtype=torch.float64)).item()
     def before_epoch(self): self.before_batch()
     def after_batch(self):
         self.before_batch()
@@ -133,14 +134,20 @@ class AveragedWeights(Callback):
     ): store_attr()
 
     def before_fit(self):
-        self.steps,self.average = 0,{k: v.detach().clone() for k,v in self.model.state_dict().items()}
+        self.average = {k: v.detach().clone() for k,v in self.model.state_dict().items()}
+        self.steps = torch.zeros((), device=next(iter(self.average.values())).device) # on the device, as what is skipped is known only there
 
+    @torch.no_grad()
     def after_step(self):
-        self.steps += 1
-        decay = min(self.decay, self.steps/(self.steps+10))
-        for k,v in self.model.state_dict().items():
-            if v.is_floating_point(): self.average[k].lerp_(v.detach(), 1-decay)
-            else: self.average[k].copy_(v)
+        good = 1-getattr(self.learn, 'skipped', 0.)
+        self.steps += good
+        rate = good*(1-(self.steps/(self.steps+10)).clamp(max=self.decay))
+        new,old = self.model.state_dict(),self.average
+        real = [k for k,v in new.items() if v.is_floating_point()]
+        apart = torch._foreach_sub([new[k] for k in real], [old[k] for k in real])
+        torch._foreach_mul_(apart, rate)
+        torch._foreach_add_([old[k] for k in real], apart)
+        for k in new.keys()-set(real): old[k].copy_(new[k])
 
     def swap(self):
         "Exchange the weights and their average"
@@ -153,26 +160,28 @@ class AveragedWeights(Callback):
     def after_fit(self): self.swap()
 
 # %% ../nbs/40_callbacks.ipynb #3fb6057d
-def clips_of_batch(
-    loader, # A `ClipLoader`
-    i:int,  # Number of the batch since the loader last began, from 0
-) -> list: # Text: name of the video, first and last frame
-    "Which clips a batch is made of"
-    sampler = loader.sampler
-    places = [sampler.where(int(o)) for o in loader.windows(loader.first+i)]
-    return [f'{sampler.store.videos[video].name} {start}-{start+(loader.length-1)*(sampler.skip+1)}' for video,start in places]
+def clip_names(
+    sampler,    # A `ClipSampler`
+    windows,    # Numbers of its windows
+    length:int, # Frames of each clip
+) -> str: # Name of the video, first and last frame of each
+    "Which clips these are"
+    places = [sampler.where(int(o)) for o in windows]
+    return '; '.join(f'{sampler.store.videos[video].name} {start}-{start+(length-1)*(sampler.skip+1)}' for video,start in places)
 
 
 class SkipBadSteps(Callback):
-    "Skip a step whose loss or gradient is not finite and name its clips; stop when that goes on"
+    "Skip steps whose loss or gradient is not finite, without the host waiting for it; name their clips, and stop when that goes on"
     order,run_valid = 9,False # before gradients are clipped
     def __init__(self,
-        most:int=5, # Bad steps in a row after which training stops
+        most:int=5,   # Bad steps in a row after which training stops
+        every:int=20, # Steps between two looks at what became of them
     ): store_attr()
 
     def before_fit(self):
-        self.total,self.in_a_row,self.kept = (getattr(self.model,'card',None) or {}).get('skipped_steps', 0),0,None
-        self.learn.skipped_step,self.last = False,torch.tensor(0.)
+        if not hasattr(self.opt, 'skip'): raise PvgError('SkipBadSteps needs an optimizer that can leave a step out: train with opt_func=FusedAdam')
+        self.total,self.in_a_row = (getattr(self.model,'card',None) or {}).get('skipped_steps', 0),0
+        self.kept,self.batches,self.unread,self.last = None,[],[],torch.zeros((), device=next(self.model.parameters()).device)
 
     def buffers(self):
         "What a forward pass may change"
@@ -180,34 +189,113 @@ class SkipBadSteps(Callback):
         return [b for o in modules for b in o.buffers()]
 
     def before_batch(self):
-        self.learn.skipped_step,buffers = False,self.buffers()
+        if self.batches: return # gradients of several batches are added up for one step
+        buffers = self.buffers()
         if self.kept is None: self.kept = [o.clone() for o in buffers]
         elif buffers: torch._foreach_copy_(self.kept, buffers)
 
-    def before_step(self):
-        norm = torch.nn.utils.get_total_norm([p.grad for p in self.model.parameters() if p.grad is not None])
-        if bool(norm.isfinite() & self.learn.loss.isfinite()): self.in_a_row,self.last = 0,self.learn.loss
-        else: self.skip(norm)
+    def before_backward(self): self.batches.append((self.place(), self.learn.loss.detach()))
+
+    def place(self):
+        "Where this batch comes from, to be put into words if need be"
+        train = self.dls.train
+        return (train.windows(train.first+self.learn.iter), train.length) if hasattr(train, 'windows') else self.learn.iter
+
+    def after_batch(self):
+        if len(self.unread)>=self.every: self.look()
+
+    def after_train(self): self.look()
+    def after_fit(self): self.look(stop=False)
 
 # %% ../nbs/40_callbacks.ipynb #1bb4612c
 @patch
-def skip(self:SkipBadSteps,
-    norm, # Of the gradient, a tensor with one number
-):
-    "Undo what the batch did so far, say so, and go on with the next one"
-    what = 'the loss' if not self.learn.loss.isfinite() else 'the gradient'
-    value = self.learn.loss if what=='the loss' else norm
-    if self.kept: torch._foreach_copy_(self.buffers(), self.kept)
-    self.opt.zero_grad()
-    self.learn.loss,self.learn.skipped_step,self.total,self.in_a_row = self.last,True,self.total+1,self.in_a_row+1
+@torch.no_grad()
+def before_step(self:SkipBadSteps):
+    "Decide on the device whether the step is made, and put back what a bad one changed"
+    places,losses = zip(*self.batches)
+    self.batches,loss = [],torch.stack(losses).mean()
+    norm = torch.nn.utils.get_total_norm([p.grad for p in self.model.parameters() if p.grad is not None])
+    bad = ~(norm.isfinite() & loss.isfinite())
+    self.learn.skipped = self.opt.skip = bad.float()
+    for now,before in zip(self.buffers(), self.kept): now.copy_(torch.where(bad, before, now))
+    self.last = self.learn.loss = torch.where(bad, self.last, self.learn.loss.detach())
     step = self.learn.training_schedule.step if hasattr(self.learn, 'training_schedule') else self.learn.train_iter
-    clips = '; '.join(clips_of_batch(self.dls.train, self.learn.iter)) if hasattr(self.dls.train, 'windows') else f'batch {self.learn.iter}'
-    if self.in_a_row<self.most:
-        print(f'step {step} is skipped ({self.total} so far): {what} is {value.item():.3g}; its clips: {clips}', flush=True)
-        raise CancelBatchException()
+    self.unread.append((step, places, torch.stack([loss, norm])))
+
+
+@patch
+def look(self:SkipBadSteps,
+    stop:bool=True, # End training where too many were bad
+) -> bool: # Whether the newest step was skipped
+    "Read what became of the steps since the last look, and say which were skipped"
+    unread,self.unread = self.unread,[]
+    numbers = torch.stack([o[2] for o in unread]).tolist() if unread else []
+    for (step,places,_),(loss,norm) in zip(unread, numbers):
+        bad = not (math.isfinite(loss) and math.isfinite(norm))
+        self.total,self.in_a_row = self.total+bad,bad*(self.in_a_row+1)
+        if bad: self.tell(step, places, f'the gradient is {norm:.3g}' if math.isfinite(loss) else f'the loss is {loss:.3g}', stop)
+    return self.in_a_row>0
+
+
+@patch
+def tell(self:SkipBadSteps,
+    step:int,   # Number of the step
+    places,     # Where its batches came from
+    what:str,   # What was not finite
+    stop:bool,  # End training where too many were bad
+):
+    "Say that a step was skipped, or that training diverged"
+    clips = '; '.join(clip_names(self.dls.train.sampler, *o) if isinstance(o, tuple) else f'batch {o}' for o in places)
+    if self.in_a_row<self.most or not stop: return print(f'step {step} is skipped ({self.total} so far): {what}; its clips: {clips}', flush=True)
     path = getattr(getattr(self.learn, 'save_training', None), 'path', None)
-    raise PvgError(f'training diverged: {what} was not finite in {self.in_a_row} steps in a row, up to step {step} with the clips {clips}; ' +
+    raise PvgError(f'training diverged: {what} at step {step}, and {self.in_a_row} steps in a row were not finite; its clips: {clips}; ' +
                    (f'{path} keeps the last good state, ' if path else '') + 'go on with a lower learning rate')
+
+# %% ../nbs/40_callbacks.ipynb #6ac63fd9
+class InParts(Callback):
+    "Compute each batch in parts, one after the other: the gradient of the whole in the memory of a part"
+    order,run_valid = 10,False # after `SkipBadSteps` kept what the parts may change
+    def __init__(self,
+        parts:int=2, # How many, at most the clips of a batch
+    ): store_attr()
+
+    def before_batch(self):
+        *first,last = self.x.chunk(self.parts)
+        self.share,self.sum = len(last)/len(self.x),0.
+        for clip in first: self.sum = self.sum+self.part(clip, len(clip)/len(self.x))
+        self.learn.xb = self.learn.yb = (last,)
+
+    def part(self,
+        clip,        # Some of the batch's clips
+        share:float, # Of the batch
+    ) -> torch.Tensor: # Its share of the loss
+        "Forward and backward"
+        self.learn.pred = self.model(clip)
+        self.learn('after_pred')
+        loss = share*self.loss_func(self.learn.pred, clip)
+        loss.backward()
+        return loss.detach()
+
+    def after_loss(self): self.learn.loss_grad,self.learn.loss = self.share*self.learn.loss_grad,self.share*self.learn.loss+self.sum
+
+# %% ../nbs/40_callbacks.ipynb #80576df7
+class SmoothLoss(AvgSmoothLoss):
+    "fastai's running mean of the loss, kept on the device"
+    def reset(self): self.count,self.val = 0,None
+    def accumulate(self, learn):
+        new,self.count = learn.loss.detach().mean(),self.count+1
+        self.val = torch.lerp(new, torch.zeros_like(new) if self.val is None else self.val, self.beta)
+
+
+class LossesStay(Callback):
+    "Let the recorder read nothing while an epoch of training goes on"
+    order = 51 # after the recorder
+    def after_create(self): self.learn.recorder.smooth_loss = SmoothLoss(beta=self.learn.recorder.smooth_loss.beta)
+    def before_fit(self): self.read = 0
+    def after_train(self):
+        losses = self.learn.recorder.losses
+        if losses[self.read:]: losses[self.read:] = torch.stack(losses[self.read:]).cpu()
+        self.read = len(losses)
 
 # %% ../nbs/40_callbacks.ipynb #c4964e98
 class HalfPrecision(Callback):

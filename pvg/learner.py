@@ -12,13 +12,13 @@ from fastai.callback.progress import ProgressCallback # gives learners `no_bar`
 from fastai.callback.training import GradientClip
 from fastai.data.core import DataLoaders
 from fastai.learner import Learner
-from fastai.optimizer import Adam
 from functools import partial
 from torch import nn
-from .callbacks import AveragedWeights, FramesAsTarget, LearningRateSteps, LossTerm, SkipBadSteps, TrainingSchedule
+from .callbacks import AveragedWeights, FramesAsTarget, LearningRateSteps, LossesStay, LossTerm, SkipBadSteps, TrainingSchedule
 from .discover import Discovery, discover
 from .losses import CaddyLoss, ForegroundLoss, plain_level_weights, pretrained_vgg, published_level_weights
 from .model.caddy import Caddy, CaddyConfig, TrainingPass, preset_config
+from .optimizer import FusedAdam
 
 # %% ../nbs/42_learner.ipynb #dfedbe53
 class NamedLoss(nn.Module):
@@ -108,8 +108,9 @@ def playable_learner(
     loss,model = preset_loss(config, vgg),model or Caddy(config)
     model.stacked(batch) if config.feed_forward else model.check_clip(batch)
     ours = config.action_network=='pairs'
-    adam = dict(mom=.9, sqr_mom=.99, eps=1e-8) if ours else dict(mom=.9, sqr_mom=.999, eps=1e-8, decouple_wd=False)
+    adam = dict(sqr_mom=.99) if ours else dict(decouple_wd=False)
     own = [DiscoverFirst(discovery_steps), AveragedWeights(), GradientClip(1.)] if ours else [LearningRateSteps(config.lr, config.lr_milestones, config.lr_factor)]
-    cbs = [FramesAsTarget(), LossFollows(), TrainingSchedule(config), SkipBadSteps(), *own, *cbs]
+    cbs = [FramesAsTarget(), LossFollows(), TrainingSchedule(config), SkipBadSteps(), LossesStay(), *own, *cbs]
     metrics = [LossTerm(o) for o in (('rec','foreground') if ours else ('rec','states','mutual_information'))]
-    return Learner(dls, model.to(dls.device), loss.to(dls.device), opt_func=partial(Adam, **adam), lr=config.lr, wd=config.weight_decay, wd_bn_bias=not ours, cbs=cbs, metrics=metrics)
+    model.to(dls.device, memory_format=torch.channels_last)
+    return Learner(dls, model, loss.to(dls.device), opt_func=partial(FusedAdam, **adam), lr=config.lr, wd=config.weight_decay, wd_bn_bias=not ours, cbs=cbs, metrics=metrics)

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import nn
 from fastcore.basics import patch, store_attr
 from .core import PvgError
+from .processes import mean_across
 from .windows import cut_windows
 
 # %% ../nbs/30_losses.ipynb #cc4d40fc
@@ -182,7 +183,8 @@ class SmoothInformation(nn.Module):
         p:torch.Tensor, # Probabilities seen in the true clip, (..., actions)
         q:torch.Tensor, # And in the drawn one, same shape
     ) -> torch.Tensor: # Minus the mutual information
-        joint = (1-self.rate)*self.matrix + self.rate*joint_actions(p, q)
+        new = joint_actions(p, q)
+        joint = (1-self.rate)*self.matrix + self.rate*(mean_across(new) if self.training else new)
         if self.training: self.matrix.copy_(joint.detach())
         return information_loss(joint)
 
@@ -227,7 +229,7 @@ def picture_terms(self:CaddyLoss,
     terms = dict(rec=torch.stack([weighted_l1(*o) for o in zip(images, truth, weights)]).mean())
     if self.weights['perceptual']:
         levels = torch.stack([perceptual_levels(self.vgg, *o) for o in zip(images, truth, weights)]).mean(dim=0)
-        terms |= dict(perceptual=(levels*levels.new_tensor(self.level_weights)).sum(), **{f'perceptual_level{i}': o for i,o in enumerate(levels)})
+        terms |= dict(perceptual=sum(w*o for w,o in zip(self.level_weights, levels)), **{f'perceptual_level{i}': o for i,o in enumerate(levels)})
     return terms
 
 
@@ -238,7 +240,7 @@ def action_terms(self:CaddyLoss,
     "What states and actions say"
     p,q = o.true.logits.softmax(dim=-1),o.again.logits.softmax(dim=-1)
     terms = dict(states=F.mse_loss(o.states_used, o.states.detach()), entropy=entropy(o.true.logits), directions_kl=unit_kl(o.true.directions),
-        mutual_information=self.smooth(p, q) if self.smooth else information_loss(joint_actions(p, q)), action_state_kl=gaussian_kl(o.again.states, o.true.states))
+        mutual_information=self.smooth(p, q) if self.smooth else information_loss(mean_across(joint_actions(p, q)) if self.training else joint_actions(p, q)), action_state_kl=gaussian_kl(o.again.states, o.true.states))
     if o.mapped_hidden is not None: terms['hidden_states'] = F.mse_loss(o.hidden, o.mapped_hidden[:,1:].detach())
     return terms
 

@@ -8,16 +8,19 @@ __all__ = ['training_config', 'same_architecture', 'begin_training', 'training_l
 # %% ../nbs/45_recipe.ipynb #e3ee010c
 import time
 import torch
+from contextlib import ExitStack
 from dataclasses import fields
 from fastai.callback.progress import ProgressCallback # gives learners `no_bar`
 from pathlib import Path
-from .callbacks import HalfPrecision, ProgressLine, StopAt, TimeBudget, flat_schedule, half_precision_pays
+from .callbacks import HalfPrecision, InParts, ProgressLine, StopAt, TimeBudget, flat_schedule, half_precision_pays
 from .checkpoint import load_model, load_training
 from .core import PvgError, pick_device, seed_everything, writable_folder
 from .data.clips import clip_dataloaders
 from .data.store import VideoStore
 from .discover import discover, pick_skip
 from .learner import playable_learner, preset_loss, use_actions
+from .parallel import AcrossProcesses
+from .processes import joined_processes, largest, process_count, process_number, share_tensors
 from .model.caddy import Caddy, CaddyConfig, preset_config, presets
 from .runs import Run, SaveTraining, StopWhenAsked, keep_copies, only_one, room_for_checkpoints
 from .warm_start import warm_start
@@ -105,6 +108,7 @@ def training_loaders(
     dls = clip_dataloaders(store, length=shortest, max_length=longest, batch_size=config.batch_size, skip=config.frame_skip, stacking=1 if config.feed_forward else config.stacking,
                            size=None if size==(store.width, store.height) else size, steps_per_epoch=steps_per_epoch, **options)
     dls.train.resume(*divmod(step, steps_per_epoch))
+    dls.train.share = process_number(),process_count()
     return dls
 
 # %% ../nbs/45_recipe.ipynb #4b24a3c5
@@ -127,6 +131,7 @@ def train(
     track:tuple=(),        # Trackers: 'tensorboard', 'wandb'
     revive:bool=False,     # Put an action that dies in published training where the drawing is worst
     half_precision:bool=None, # Train in bfloat16; our own presets do where it pays if `None`
+    parts:int=1,           # Compute each batch in so many parts, where it does not fit into memory at once
     cbs:tuple=(),          # More callbacks
     progress:bool=True,    # Show lines of progress
     **overrides,           # Fields of `CaddyConfig`: `n_actions`, `steps`, `batch_size`, `lr`, ...; `None` leaves the preset's
@@ -138,10 +143,16 @@ def train(
     ours = config.action_network=='pairs'
     if warm_start and ours: raise PvgError(f'the preset {config.name!r} discovers its actions in any case: a warm start is for the published presets')
     if not ours: vgg = preset_loss(config, vgg).loss.vgg
-    with only_one(path):
+    with ExitStack() as stack:
+        stack.enter_context(joined_processes(device))
+        first = process_number()==0
+        if first: stack.enter_context(only_one(path))
+        else: results,track,progress = None,(),False # the first process writes and talks
+        if revive and process_count()>1: raise PvgError('an action that dies can be revived by a single process only: leave revive out')
         if results: writable_folder(Path(results)/'images')
         seed_everything(seed)
         model,state = begin_training(path, config, resume, device)
+        _agree(state[1]['step'] if state else -1, path)
         every = 10**6 if seconds else max(1, min(valid_every, config.steps))
         if state and keep: keep_copies(path, state[1], keep) # what a kill left undone
         if model and _finished(model, state, config, every, seconds):
@@ -150,11 +161,13 @@ def train(
         dls = training_loaders(store, config, every, state[1]['step'] if state else 0, splits=splits, valid_batches=valid_batches, seed=seed, device=device)
         trackers = [tracker(o, path.parent.name, results or path.parent) for o in track]
         half = half_precision_pays(device) and ours if half_precision is None else half_precision
-        cbs = [SaveTraining(path, store, splits[-1], state=state, keep=keep), *trackers, *([ProgressLine()] if progress else []), *([HalfPrecision(device.type)] if half else []),
+        cbs = [SaveTraining(path, store, splits[-1], state=state, keep=keep), *trackers, *([ProgressLine()] if progress else []), *([HalfPrecision(device.type)] if half else []), *([InParts(parts)] if parts>1 else []), *([AcrossProcesses()] if process_count()>1 else []),
                *([] if ours else [ActionAlarm(revive=revive, progress=progress)]), *([Watch(results), WriteRow(Path(results)/'log.csv', progress)] if results else []), *cbs]
         learn = playable_learner(dls, config, model=model, vgg=vgg, cbs=cbs)
-        room_for_checkpoints(path.parent, learn.model, keep+2 if keep else 1)
-        if model is None and (ours or warm_start): _discover(learn, store, splits[0], discovery_steps, seed, progress, results)
+        if first: room_for_checkpoints(path.parent, learn.model, keep+2 if keep else 1)
+        if model is None and (ours or warm_start):
+            if first: _discover(learn, store, splits[0], discovery_steps, seed, progress, results)
+            _tell_everybody(learn.model)
         return _fit(learn, config, state, seconds, begin, path, progress)
 
 # %% ../nbs/45_recipe.ipynb #562fe63b
@@ -182,7 +195,6 @@ def _fit(learn, config, state, seconds, begin, path, progress):
     "Run what is left of a training"
     ours,done = config.action_network=='pairs',learn.model.card.get('done', 0.)
     step = learn.training_schedule.step = state[1]['step'] if state else 0
-    if ours: learn.model.to(memory_format=torch.channels_last)
     length = TimeBudget(max(seconds-(time.monotonic()-begin), seconds/2), done) if seconds else StopAt(config.steps)
     every = learn.dls.train.n
     first = step//every
@@ -192,11 +204,23 @@ def _fit(learn, config, state, seconds, begin, path, progress):
     try:
         with StopWhenAsked() as stop, learn.no_bar(), learn.no_logging():
             learn.fit(1 if seconds else -(-config.steps//every), cbs=[length, stop, *([flat_schedule(config.lr)] if ours else [])], start_epoch=first)
+            largest(0) # nobody goes before the first process has saved
     except PvgError as e: raise PvgError(str(e).rpartition('`:\n\t')[2]) from None # without fastai's words about callbacks
     if getattr(learn, 'asked_to_stop', None):
         if progress: print(f'stopped after step {learn.training_schedule.step}: the same command goes on from {path}', flush=True)
         raise KeyboardInterrupt
     return learn.model.eval()
+
+
+def _tell_everybody(model):
+    "Give the other processes what the first one discovered"
+    share_tensors([*model.parameters(), *model.buffers()])
+    if process_number() and model.config.action_network=='pairs': model.card = dict(model.card, actions=[]) # found, and named by the first
+
+
+def _agree(step, path):
+    "Raise `PvgError` where processes would not begin at the same step"
+    if largest(step)!=-largest(-step): raise PvgError(f'not every process found the same checkpoint at {path}: training together needs a folder that all of them see')
 
 # %% ../nbs/45_recipe.ipynb #bba52905
 def train_run(
@@ -207,5 +231,5 @@ def train_run(
 ) -> Caddy: # Trained, in evaluation mode
     "Train under a name: a run found there goes on by itself"
     run = Run(name, root)
-    if run.found and options.get('progress', True): print(f'going on from {run.found}', flush=True)
+    if run.found and options.get('progress', True) and not process_number(): print(f'going on from {run.found}', flush=True)
     return train(store, run.checkpoint, results=run.results, resume=run.found is not None, **dict(dict(keep=2), **options))

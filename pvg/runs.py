@@ -18,6 +18,7 @@ from pathlib import Path
 from .checkpoint import load_model, load_training, save_model
 from .core import PvgError, _begin, sweep_files, writable_folder, write_atomic
 from .data.store import VideoStore
+from .processes import largest, process_number
 
 # %% ../nbs/43_runs.ipynb #72bb5678
 @dataclass(frozen=True)
@@ -84,8 +85,8 @@ def training_state(
     "Everything besides the model that the next steps depend on"
     names,tensors,optimizer = {id(p): k for k,p in learn.model.named_parameters()},{},{}
     for p,_,state,_ in learn.opt.all_params():
-        tensors |= {f'optimizer.{names[id(p)]}.{k}': v for k,v in state.items() if isinstance(v, torch.Tensor)}
-        optimizer[names[id(p)]] = {k: v for k,v in state.items() if not isinstance(v, torch.Tensor)}
+        tensors |= {f'optimizer.{names[id(p)]}.{k}': v for k,v in state.items() if isinstance(v, torch.Tensor) and k!='step'}
+        optimizer[names[id(p)]] = {k: int(v) if k=='step' else v for k,v in state.items() if k=='step' or not isinstance(v, torch.Tensor)}
     tensors |= {f'loss.{k}': v for k,v in learn.loss_func.named_buffers()}
     if hasattr(learn, 'averaged_weights'): tensors |= {f'weights.{k}': v for k,v in learn.averaged_weights.average.items()}
     tensors['random.cpu'] = torch.get_rng_state()
@@ -111,7 +112,7 @@ def restore_training(
     weights = {k.removeprefix('weights.'): v for k,v in tensors.items() if k.startswith('weights.')}
     if weights:
         learn.model.load_state_dict(weights)
-        learn.averaged_weights.steps = numbers['step']
+        learn.averaged_weights.steps.fill_(numbers['step'])
     if 'random.cpu' in tensors: torch.set_rng_state(tensors['random.cpu'])
     if 'random.cuda' in tensors and learn.dls.device.type=='cuda': torch.cuda.set_rng_state(tensors['random.cuda'], learn.dls.device)
 
@@ -150,10 +151,15 @@ class SaveTraining(Callback):
         known,self.validated = self.state[1] if self.state else {},False
         self.best,self.best_step,self.last_validated = known.get('best'),known.get('best_step'),known.get('validated', known.get('step', 0))
         stacking,skip = self.model.config.stacking,self.dls.train.sampler.skip
-        self.due,self.frames = 0.,first_frames(self.store, self.split, stacking=stacking, skip=skip).numpy() # the first step is saved at once
+        self.due,self.frames = float('inf') if process_number() else 0.,first_frames(self.store, self.split, stacking=stacking, skip=skip).numpy() # the first step is saved at once
 
     def after_batch(self):
-        if time.monotonic()>=self.due and not getattr(self.learn, 'skipped_step', False): self.save_now()
+        if time.monotonic()>=self.due and not self.skipped(): self.save_now()
+
+    def skipped(self):
+        "Was the newest step no step?"
+        skip = getattr(self.learn, 'skip_bad_steps', None)
+        return bool(skip and skip.look())
 
     def save_now(self):
         "Save what would be validated: the averaged weights, where there are any"
@@ -177,7 +183,8 @@ def save(self:SaveTraining,
     done:float,      # Share of the training that is over, 0 to 1
     last:bool=False, # Try for a while if the file cannot be written
 ) -> bool: # Whether it was written
-    "Write the file, with a card that says how far training was; weights that are no numbers are never written"
+    "Write the file, with a card that says how far training was; weights that are no numbers are never written, and of several processes the first one writes"
+    if process_number(): return False
     if not all(o.isfinite().all() for o in self.model.parameters()):
         raise PvgError(f'training diverged before step {self.learn.training_schedule.step}: {self.path} keeps the last good state; resume with a lower learning rate')
     state,skipped = training_state(self.learn),getattr(getattr(self.learn, 'skip_bad_steps', None), 'total', 0)
@@ -266,6 +273,7 @@ class StopWhenAsked(Callback):
         self.signal = number
 
     def after_batch(self):
-        if not self.signal or self.learn.pct_train>=1: return # at the end, training ends as it would
-        self.learn.asked_to_stop = self.signal
+        asked = largest(self.signal or 0) # where several processes train, all stop after the same step
+        if not asked or self.learn.pct_train>=1: return # at the end, training ends as it would
+        self.learn.asked_to_stop = asked
         raise CancelFitException()

@@ -19,6 +19,7 @@ from pvg.model.action import (ActionNetwork, Observed, PairActionNetwork, gumbel
 from .decoder import Decoder, PixelDecoder
 from .dynamics import CompactDynamics, Dynamics, FeedForwardDynamics
 from .encoder import Encoder, StackEncoder
+from ..processes import agreed, gathered
 from ..windows import cut_windows, differing_cells, pick_windows
 
 # %% ../../nbs/25_model.caddy.ipynb #04ec833c
@@ -398,10 +399,10 @@ def _mislead(self:Caddy, samples, v):
 def _observe_for_training(self:Caddy, clip, encoded, best):
     "Observe with noise, move the centroids, choose"
     if self.config.action_network=='pairs': return self._observe_pairs(clip)
-    member = int(torch.randint(self.config.ensemble, (1,))) if self.training and self.config.ensemble>1 else 0
+    member = int(agreed(torch.randint(self.config.ensemble, (1,)))) if self.training and self.config.ensemble>1 else 0
     true = self._act(clip, *encoded, self.noise, member)
     if self.training:
-        self.centroids.copy_(moved_centroids(self.centroids, true.directions[:,:,0], true.logits.softmax(dim=-1), self.config.centroid_rate))
+        self.centroids.copy_(moved_centroids(self.centroids, gathered(true.directions[:,:,0]), gathered(true.logits.softmax(dim=-1)), self.config.centroid_rate))
     return member, true, *self.choose(true, best, gumbel_noise=self.noise>0)
 
 # %% ../../nbs/25_model.caddy.ipynb #c2d1340e
@@ -443,7 +444,7 @@ def memoryless_pass(self:Caddy,
 ) -> TrainingPass: # As a named tuple; of the frames that follow the context only
     "See the last frames of the context and draw what follows, each frame from those drawn before"
     c,context = self.config,self.context if context is None else context
-    if self.training and c.single_frame_share and torch.rand(1).item()<c.single_frame_share: context = int(torch.randint(1, c.stacking+1, (1,)))
+    if self.training and c.single_frame_share and agreed(torch.rand(1)).item()<c.single_frame_share: context = int(agreed(torch.randint(1, c.stacking+1, (1,))))
     first = min(context, clip.shape[1]-1)-1
     _,true,samples,v = self._observe_pairs(clip[:,first:])
     if best: v = torch.zeros_like(v)
