@@ -55,6 +55,9 @@ class TrainingSchedule(Callback):
         self.model.context = round(linear(c.contexts, self.share(c.context_steps)))
         self.model.pretraining = self.step<c.pretraining_steps
         self.model.close_up = c.closer and self.share(c.window_steps)<1
+        if self.share(c.norm_steps)>1 and not self.model.settled:
+            self.model.settled = True
+            self.model.train()
         if c.squared_share<1 and self.share(float(c.squared_share))>=1: self.learn.loss_func.loss.squared = 0.
 
     def after_batch(self):

@@ -154,7 +154,7 @@ def train(
         model,state = begin_training(path, config, resume, device)
         _agree(state[1]['step'] if state else -1, path)
         every = 10**6 if seconds else max(1, min(valid_every, config.steps))
-        if state and keep: keep_copies(path, state[1], keep) # what a kill left undone
+        if first and state and keep: keep_copies(path, state[1], keep) # what a kill left undone
         if model and _finished(model, state, config, every, seconds):
             if progress: print(f'{path} is already finished, after {model.card.get("steps", 0)} steps: ask for more, or begin another run')
             return model.eval()

@@ -89,6 +89,7 @@ def training_state(
         optimizer[names[id(p)]] = {k: int(v) if k=='step' else v for k,v in state.items() if k=='step' or not isinstance(v, torch.Tensor)}
     tensors |= {f'loss.{k}': v for k,v in learn.loss_func.named_buffers()}
     if hasattr(learn, 'averaged_weights'): tensors |= {f'weights.{k}': v for k,v in learn.averaged_weights.average.items()}
+    if hasattr(learn, 'adversary'): tensors |= learn.adversary.tensors()
     tensors['random.cpu'] = torch.get_rng_state()
     if learn.dls.device.type=='cuda': tensors['random.cuda'] = torch.cuda.get_rng_state(learn.dls.device)
     return tensors, dict(step=learn.training_schedule.step, optimizer=optimizer)
@@ -113,6 +114,7 @@ def restore_training(
     if weights:
         learn.model.load_state_dict(weights)
         learn.averaged_weights.steps.fill_(numbers['step'])
+    if hasattr(learn, 'adversary'): learn.adversary.restore(tensors)
     if 'random.cpu' in tensors: torch.set_rng_state(tensors['random.cpu'])
     if 'random.cuda' in tensors and learn.dls.device.type=='cuda': torch.cuda.set_rng_state(tensors['random.cuda'], learn.dls.device)
 

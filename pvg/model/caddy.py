@@ -156,13 +156,14 @@ class Caddy(nn.Module):
             self.decoder = Decoder(c.hidden, stages=3 if c.downsampling==8 else 2, inherit=c.inherit, compact=c.compact)
         if c.action_network=='states': self.state_to_hidden = nn.Conv2d(c.features, c.hidden, 3, padding=1)
         self.register_buffer('centroids', torch.randn(c.n_actions, c.action_dims))
-        self.temperature,self.context,self.noise,self.pretraining,self.close_up = c.temperatures[0],c.contexts[0],1.,False,False
+        self.temperature,self.context,self.noise,self.pretraining,self.close_up,self.settled = c.temperatures[0],c.contexts[0],1.,False,False,False
         self.card,self.start_frames = {},None
         if c.action_network=='pairs': self.action_networks.requires_grad_(False)
 
     def train(self, mode=True):
         super().train(mode)
         if self.config.action_network=='pairs': self.action_networks.eval()
+        if self.settled: [o.eval() for o in self.modules() if isinstance(o, nn.BatchNorm2d)]
         return self
 
 # %% ../../nbs/25_model.caddy.ipynb #f0f8759f
@@ -349,7 +350,8 @@ class TrainingPass(NamedTuple):
     attention_used:torch.Tensor # And of the others
     hidden:torch.Tensor      # Hidden states of R, (batch, T-1, H, ., .)
     mapped_hidden:torch.Tensor=None # Hidden states mapped from true states, pretraining only, (batch, T, H, ., .)
-    windows:torch.Tensor=None # Parts of the clips that were drawn, from `moving_windows`; whole frames if `None`
+    windows:torch.Tensor=None # Parts of the clips that were drawn, from `pick_windows`; whole frames if `None`
+    seen:torch.Tensor=None    # What was seen before the first drawn frame, without memory only, (batch, 3*stacking, ., .)
 
     @classmethod
     def named(cls,
@@ -382,17 +384,17 @@ def _observe_pairs(self:Caddy, clip):
     if self.config.use_variations:
         keep = torch.rand(len(clip), 1, 1, device=clip.device)>=(self.config.variation_dropout if self.training else 0.)
         v = keep*variations(samples, true.sampled_directions, self.centroids)
-    if self.training and self.config.action_noise: samples,v = self._mislead(samples, v)
     return 0, true, samples, v
 
 
 @patch
 def _mislead(self:Caddy, samples, v):
-    "Some clips' last actions replaced by random ones without variation; an earlier one would make every frame after it contradict the picture"
-    other = F.one_hot(torch.randint(samples.shape[-1], samples.shape[:-1], device=samples.device), samples.shape[-1]).to(samples.dtype)
-    wrong = torch.rand(len(samples), 1, 1, device=samples.device)<self.config.action_noise
-    wrong = wrong & (torch.arange(samples.shape[1], device=samples.device)==samples.shape[1]-1)[:,None]
-    return torch.where(wrong, other, samples), torch.where(wrong, 0., v)
+    "In training, some clips are told another action, without variation, from some step on"
+    if not self.training or not self.config.action_noise: return samples, v
+    batch,steps,k = samples.shape
+    another = lambda most: torch.randint(most, (batch,1), device=samples.device)
+    wrong = (torch.rand(batch, 1, device=samples.device)<self.config.action_noise) & (torch.arange(steps, device=samples.device)>=another(steps))
+    return torch.where(wrong[...,None], F.one_hot(another(k), k).to(samples.dtype), samples), torch.where(wrong[...,None], 0., v)
 
 # %% ../../nbs/25_model.caddy.ipynb #4f935ccb
 @patch
@@ -437,23 +439,65 @@ def full_pass(self:Caddy,
 
 # %% ../../nbs/25_model.caddy.ipynb #976191ed
 @patch
+def _begin_at(self:Caddy, length, context):
+    "The last frame that is given, and how many steps after it are drawn without being judged"
+    c,first = self.config,min(context, length-1)-1
+    spare = length-1-first-c.judged_steps
+    if not self.training or not c.judged_steps or spare<=0: return first, 0
+    unjudged = spare if context<c.stacking else int(agreed(torch.randint(spare+1, (1,))))
+    return first+spare-unjudged, unjudged
+
+
+@patch
+@torch.no_grad()
+def _errors(self:Caddy, clip, first, vectors, steps=2):
+    "Squares of each clip where a drawing of one step from true frames errs, looked for at some of the steps"
+    training,some = self.training,torch.randperm(vectors.shape[1])[:steps]
+    seen = torch.cat([clip[:, (first+some-age).clamp(min=0), :3] for age in range(self.config.stacking)], dim=2).flatten(0,1)
+    drawn = self.eval()._draw(self.encoder(seen)[0], seen, vectors[:,some].flatten(0,1), ())[0][0]
+    self.train(training)
+    return differing_cells(drawn.unflatten(0, (len(clip), -1)), clip[:,first+some+1,:3], threshold=.3)
+
+
+@patch
+def _where_to_look(self:Caddy, clip, first, vectors):
+    "Windows where something moves, and some where the drawing errs"
+    c,frames = self.config,clip[:,first:,:3]
+    count,moving = c.windows*len(clip),differing_cells(frames[:,1:], frames[:,:-1])
+    errs = round(count*c.window_errors)
+    look = lambda cells, n: pick_windows(cells, n, c.window, (c.width, c.height))
+    windows = look(moving/moving.sum(dim=(1,2), keepdim=True).clamp(min=1), count-errs) # each clip counts the same
+    return torch.cat([windows, look(self._errors(clip, first, vectors), errs)]) if errs else windows
+
+# %% ../../nbs/25_model.caddy.ipynb #173ac39b
+@patch
 def memoryless_pass(self:Caddy,
     clip:torch.Tensor,  # True frames, stacked or alone, (batch, T, 3*stacking or 3, height, width) in [-1, 1]
     context:int=None,   # True frames given; `self.context` if `None`; never more than T-1
     best:bool=False,    # Draw from the best actions without variation
-) -> TrainingPass: # As a named tuple; of the frames that follow the context only
+) -> TrainingPass: # As a named tuple; of the last frames only
     "See the last frames of the context and draw what follows, each frame from those drawn before"
     c,context = self.config,self.context if context is None else context
     if self.training and c.single_frame_share and agreed(torch.rand(1)).item()<c.single_frame_share: context = int(agreed(torch.randint(1, c.stacking+1, (1,))))
-    first = min(context, clip.shape[1]-1)-1
+    first,unjudged = self._begin_at(clip.shape[1], context)
     _,true,samples,v = self._observe_pairs(clip[:,first:])
     if best: v = torch.zeros_like(v)
-    windows = moving_windows(clip[:,first:,:3], c.window, c.windows) if self.training and self.close_up else None
+    windows = self._where_to_look(clip, first, torch.cat([samples, v], dim=-1)) if self.training and self.close_up else None
+    samples,v = self._mislead(samples, v)
     if windows is not None: clip,samples,v = cut_windows(clip[:,:first+1], windows, c.window),samples[windows[:,0]],v[windows[:,0]]
-    seen = torch.cat([clip[:, max(first-age, 0), :3] for age in range(c.stacking)], dim=1)[:,None]
+    seen = torch.cat([clip[:, max(first-age, 0), :3] for age in range(c.stacking)], dim=1)
+    seen = self._draw_on(seen, torch.cat([samples, v], dim=-1)[:,:unjudged])[:,None]
     encoded = states,attention = self.encode(seen)
-    drawn = self.roll(seen, encoded, torch.cat([samples, v], dim=-1), context=1, last_state=False)
-    return TrainingPass(drawn.images, true, None, samples, v, states, drawn.states, attention, drawn.attention, drawn.hidden, windows=windows)
+    drawn = self.roll(seen, encoded, torch.cat([samples, v], dim=-1)[:,unjudged:], context=1, last_state=False)
+    return TrainingPass(drawn.images, true, None, samples, v, states, drawn.states, attention, drawn.attention, drawn.hidden, windows=windows, seen=seen[:,0])
+
+
+@patch
+@torch.no_grad()
+def _draw_on(self:Caddy, seen, vectors):
+    "What is seen after some steps of free running"
+    for t in range(vectors.shape[1]): seen = stack_newest(self._draw(self.encoder(seen)[0], seen, vectors[:,t], ())[0][0], seen)
+    return seen
 
 # %% ../../nbs/25_model.caddy.ipynb #19dfc686
 @patch
