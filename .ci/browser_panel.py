@@ -499,8 +499,11 @@ def play_page(world, context):
         page = context.new_page()
         page.goto(f'http://127.0.0.1:{port}/')
         assert page.locator('.pvg-panel').count()==0, 'the page is served without a token'
-        page.goto(address)
+        policy = dict(o.split(' ', 1) for o in page.goto(address).headers['content-security-policy'].split('; '))
+        same([policy.get(o) for o in ('default-src','frame-ancestors','object-src','form-action')], ["'self'","'none'","'none'","'self'"], 'the policy of the page')
         ready(page)
+        same(page.evaluate("new Promise(done => { addEventListener('securitypolicyviolation', o => done(o.effectiveDirective)); fetch('http://127.0.0.1:9/').catch(() => 0); setTimeout(() => done('none'), 5000); })"),
+             'connect-src', 'what the policy forbade')
         focus(page)
         press(page, '2', '3', '3')
         same(pixels(page), world.frames([1,2,2]), 'the picture')

@@ -263,6 +263,24 @@ def places(browser, folder, temporary, expected):
     assert 'threads' in out[1], out
     return ', '.join(out)
 
+def preview(browser, folder, expected):
+    "`pvg export web --open`: behind a token, with the policy of the page, isolated, and with nothing but its own files"
+    from pvg.export.serve import PageServer
+    server = PageServer(folder)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        root = f'http://127.0.0.1:{server.server_port}/'
+        with Page(browser, server.address+'?backend=wasm') as p:
+            answers = {o: p.context.request.get(o) for o in (server.address, root, f'{root}index.html', f'{server.address}..%2fmodel.safetensors')}
+            assert [o.status for o in answers.values()]==[200,404,404,404], answers
+            policy = answers[server.address].headers['content-security-policy']
+            assert "default-src 'none'" in policy and "frame-ancestors 'none'" in policy, policy
+            p.press(str(expected['script'][0]+1))
+            assert apart(p.pixels(), expected['frames'][1])<=2
+            asks_nobody(p, server.address)
+            return p.text('engine')
+    finally: server.shutdown()
+
 def shots(browser, address, folder):
     "Pictures of the page to look at"
     for width,height in ((1280,800), (390,844)):
@@ -298,6 +316,7 @@ def run(check, browser, folder, options):
     check(trouble, browser, place, files)
     check(hostile, browser, place, files)
     check(places, browser, place, files, expected)
+    check(preview, browser, place, expected)
     if options.measure: check(speed, browser, address, 8)
     if options.soak: check(growth, browser, address, options.soak)
     if options.shots: check(shots, browser, address, options.shots)

@@ -71,7 +71,7 @@ def step_blocks():
     script('blocks.py')
 
 def step_lint():
-    "ruff, mypy, the coverage of the documentation, and the files around the package"
+    "ruff, mypy, the coverage of the documentation, requirements, and the files around the package"
     from importlib.util import find_spec
     for tool in ('ruff', 'mypy'):
         if not find_spec(tool): raise Failed(f"{tool} is not installed: pip install -e '.[dev]'")
@@ -79,6 +79,7 @@ def step_lint():
     run(BIN/'mypy', message='mypy found the problems above')
     script('coverage.py')
     script('habits.py')
+    script('requirements.py')
 
 def step_imports():
     "import pvg is quick and light"
@@ -132,6 +133,10 @@ def step_fuzz():
     from importlib.util import find_spec
     if not find_spec('hypothesis'): raise Failed("hypothesis is not installed: pip install -e '.[dev]'")
     run(sys.executable, CI/'fuzz.py', message='.ci/fuzz.py found the problems above')
+
+def step_soak():
+    "long runs stay flat, in small: training, play, a cell run again, a folder of tiny files"
+    run(sys.executable, CI/'soak.py', message='.ci/soak.py found the problems above')
 
 def step_browser():
     "a real Chromium plays the panel in JupyterLab, the page of `pvg play` and an exported page"

@@ -18,7 +18,7 @@ from PIL import Image
 from matplotlib import pyplot
 from pvg import recipe
 from pvg.check import check_checkpoint, check_path, check_store, find_checkable
-from pvg.checkpoint import load_model, save_model
+from pvg.checkpoint import load_model, load_training, save_model
 from pvg.core import PvgError
 from pvg.data.acquire import acquire
 from pvg.data.store import VideoStore
@@ -69,8 +69,9 @@ class Checkpoints:
         path = folder/'run'/'latest.safetensors'
         recipe.train(VideoStore(given/'square'), path, steps=8, valid_every=2, keep=2, resume=path.exists(), **TINY)
     def result(self, folder):
-        assert {o.name for o in (folder/'run').glob('[!.]*')}<={f'{k}.safetensors' for k in ('best','latest',*(f'step-0000000{n}' for n in (2,4,6,8)))} # a kill can come before a copy is kept, and before an old one goes
-        return digest(*(o.numpy() for o in load_model(folder/'run'/'latest.safetensors').state_dict().values()))
+        kept = sorted((folder/'run').glob('[!.]*'))
+        assert [o.stem for o in kept]==['best','latest','step-00000006','step-00000008'], [o.name for o in kept]
+        return [(o.name, load_training(o)[1]['step'], digest(*(v.numpy() for v in load_model(o).state_dict().values()))) for o in kept]
 
 class Evaluation:
     "`pvg evaluate`: drawn clips, numbers, pictures and pages"
@@ -181,10 +182,10 @@ def after_kill(task, folder, given):
     return dict(whole=len(found), unfinished=len(left))
 
 def goes_on(task, folder, given):
-    "The same work once more, and what it comes to; what is large and unfinished is gone then, but for whole stores that a kill left without their name"
+    "The same work once more, and what it comes to; nothing unfinished is left then"
     task.work(folder, given)
-    left = [o for o in find_checkable(folder)[1] if (o.is_dir() and any(p.is_file() for p in o.rglob('*')) and not (o/'manifest.json').exists()) or '.safetensors.writing' in o.name and o.parent.name=='run']
-    return task.result(folder), [o.name for o in left]
+    left = [str(o.relative_to(folder)) for o in find_checkable(folder)[1]]
+    return task.result(folder), left
 
 def trial(name, folder, given, kill, expected):
     "Kill, look, go on, compare; `None` if the work was done before the kill came"
@@ -193,7 +194,7 @@ def trial(name, folder, given, kill, expected):
     if not kill(task): return None
     seen = call(after_kill, task, folder, given)
     result,left = call(goes_on, task, folder, given)
-    assert result==expected, f'{name}: after a kill the result is another one'
+    assert result==expected, f'{name}: after a kill the result is another one: {result} instead of {expected}'
     return dict(seen, left=left)
 
 def faults(name, folder, given, moments, rng):

@@ -18,6 +18,8 @@ from pvg.core import PvgError
 from pvg.data.clips import ClipSampler
 from pvg.data.published import read_pickle
 from pvg.data.store import StoreError, VideoStore, _seal
+from pvg.export.serve import page_files
+from pvg.export.web import game_files
 from pvg.model.caddy import Caddy, preset_config
 from pvg.play.session import PlaySession
 from pvg.published_config import PublishedConfig, published_preset, read_config
@@ -292,6 +294,35 @@ def games_are_data(data):
     text = dict(game.record(), actions=data.draw(st.lists(st.integers(-1, 3), max_size=3)))
     text[data.draw(st.sampled_from(['format','actions','variations','start','names','fps']))] = data.draw(json_values)
     makes_error_or(np.ndarray, game.replay, text)
+
+GAME = PlaySession(MODEL, START, keep=3)
+GAME.autoplay(4)
+SAVED = GAME.save_state(FOLDER/'whole-state.safetensors').read_bytes()
+
+@prop(120, st.data())
+def saved_sessions_are_data(data):
+    "A changed session goes on as a game of the right shape, or is refused in one line; any other file too"
+    path = FOLDER/'changed-state.safetensors'
+    path.write_bytes(mutated(data, SAVED) if data.draw(st.integers(0, 3)) else data.draw(st.binary(max_size=60)))
+    game = makes_error_or(PlaySession, PlaySession.load, MODEL, path)
+    if game: assert game.frame.shape==(16,16,3) and all(0<=a<3 for a in game.actions) and game.step(1).shape==(16,16,3)
+
+(FOLDER/'page/starts').mkdir(parents=True)
+for name,content in game_files(MODEL, START[:1,None], b'graph', 'Title', {}).items(): (FOLDER/'page'/name).write_bytes(content)
+(FOLDER/'diary.txt').write_text('mine')
+PAGE = (FOLDER/'page/game.json').read_bytes()
+paths = st.lists(st.sampled_from(['..','.','','starts','1.png','diary.txt','page','play.js','~','%2e%2e','\\','etc','\0','C:']), max_size=5).map('/'.join)
+
+@prop(300, st.data())
+def pages_serve_their_own(data):
+    "Whatever a page says of its files: all that is served is in its folder, or the page is refused in one line"
+    way = data.draw(st.sampled_from(['bytes','names','field']))
+    facts = json.loads(PAGE)
+    if way=='names': facts['bytes'] |= {o: 1 for o in data.draw(st.lists(paths | st.text(max_size=12), max_size=3))}
+    if way=='field': facts[data.draw(st.sampled_from(sorted(facts)))] = data.draw(json_values)
+    (FOLDER/'page/game.json').write_bytes(mutated(data, PAGE) if way=='bytes' else json.dumps(facts).encode())
+    files = makes_error_or(dict, page_files, FOLDER/'page')
+    for path in (files or {}).values(): assert path.is_file() and (FOLDER/'page').resolve() in path.parents, path
 
 # ---- all of them
 

@@ -55,6 +55,9 @@ class TrainingSchedule(Callback):
         self.model.context = round(linear(c.contexts, self.share(c.context_steps)))
         self.model.pretraining = self.step<c.pretraining_steps
         self.model.close_up = c.closer and self.share(c.window_steps)<1
+        if self.share(c.norm_steps)>1 and not self.model.settled:
+            self.model.settled = True
+            self.model.train()
         if c.squared_share<1 and self.share(float(c.squared_share))>=1: self.learn.loss_func.loss.squared = 0.
 
     def after_batch(self):
@@ -261,20 +264,24 @@ class InParts(Callback):
 
     def before_batch(self):
         *first,last = self.x.chunk(self.parts)
-        self.share,self.sum = len(last)/len(self.x),0.
-        for clip in first: self.sum = self.sum+self.part(clip, len(clip)/len(self.x))
+        whole,self.sum = len(self.x),0.
+        total = sum(self.part(clip, whole) for clip in first)
         self.learn.xb = self.learn.yb = (last,)
+        self.share,self.sum = len(last)/whole,total
 
     def part(self,
-        clip,        # Some of the batch's clips
-        share:float, # Of the batch
+        clip,      # Some of the batch's clips
+        whole:int, # Clips of the batch
     ) -> torch.Tensor: # Its share of the loss
-        "Forward and backward"
+        "What a batch goes through, up to the step"
+        self.learn.xb,self.share = (clip,),len(clip)/whole
+        self.learn.yb = self.learn.xb
         self.learn.pred = self.model(clip)
         self.learn('after_pred')
-        loss = share*self.loss_func(self.learn.pred, clip)
-        loss.backward()
-        return loss.detach()
+        self.learn.loss_grad = self.learn.loss = self.loss_func(self.learn.pred, clip)
+        self.learn('after_loss')
+        self.learn.loss_grad.backward()
+        return self.learn.loss.detach()
 
     def after_loss(self): self.learn.loss_grad,self.learn.loss = self.share*self.learn.loss_grad,self.share*self.learn.loss+self.sum
 

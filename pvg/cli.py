@@ -6,7 +6,7 @@
 __all__ = ['commands', 'record', 'discover', 'action_counts', 'acquire', 'convert_checkpoint', 'convert', 'open_videos',
            'run_name', 'train', 'demo', 'reconstruct', 'evaluate', 'read_script', 'read_start', 'default_start',
            'start_session', 'play_notebook', 'free_port', 'has_browser', 'serve_panel', 'play', 'play_script', 'export',
-           'bench', 'check', 'usage', 'command_parser', 'run', 'main']
+           'show_page', 'bench', 'check', 'usage', 'command_parser', 'run', 'main']
 
 # %% ../nbs/80_cli.ipynb #1b10becc
 import argparse, inspect, re, sys, warnings
@@ -46,7 +46,7 @@ def record(
     print(f'{out}: {len(store)} videos, {sum(v.frames for v in store.videos)} frames of {store.width}x{store.height}')
     if size: print(f'{resized_store(store, f"{out}-{width}x{height}", width, height).path}: the same at {width}x{height}')
 
-
+# %% ../nbs/80_cli.ipynb #89e217c1
 def discover(
     store:str,         # Store to look at, or a dataset in the published layout
     actions:str='3',   # How many actions to look for; 2..8 compares and recommends
@@ -70,7 +70,7 @@ def discover(
     print(found)
     print(f'Pictures and numbers:  {save_discovery(found, videos, out, size, device)}')
 
-
+# %% ../nbs/80_cli.ipynb #45d48b0b
 def _halved(store):
     "The size at which frames are looked at: large ones halved until they are small, as multiples of 4; `None` for the store's own"
     shrink = max(1, round((store.width*store.height/8000)**.5))
@@ -515,12 +515,14 @@ def export(
     no_webgpu:bool=False, # Web page without the runtime for graphics cards, 7 MB smaller
     tarball:str=None,   # A local file of the npm package onnxruntime-web, for the web page; npm fetches it if not given
     overwrite:bool=False, # Replace an older file or page
+    open:bool=False,    # Show the web page in a browser, until Ctrl-C
+    port:int=None,      # Port of that page on 127.0.0.1; the first free one from 8866 on if not given
 ):
     "Write a game for people without pvg: a web page, or ONNX"
     from pathlib import Path
     if kind not in ('web','onnx'): raise PvgError(f'there is no export {kind!r}: choose web or onnx')
     if half and int8: raise PvgError('give one of --half and --int8')
-    if kind=='onnx' and (title or tarball or no_webgpu): raise PvgError('--title, --tarball and --no-webgpu are for web pages')
+    if kind=='onnx' and (title or tarball or no_webgpu or open): raise PvgError('--title, --tarball, --no-webgpu and --open are for web pages')
     if kind=='onnx' and Path(out).exists() and not overwrite: raise PvgError(f'{out} already exists: --overwrite replaces it')
     session = start_session(checkpoint, start)
     starts = session.start_frames if start is None else None
@@ -531,7 +533,21 @@ def export(
     else:
         from pvg.export.web import export_web
         print(export_web(session.model, out, title, half=half or None, webgpu=not no_webgpu, replace=overwrite, tarball=tarball, **options))
-        print(f'Look at it:  python -m http.server --bind 127.0.0.1 -d {out}')
+        if open: return show_page(out, port)
+        print(f'Look at it:  python -m http.server --bind 127.0.0.1 -d {out}; with --open it is shown at once')
+
+
+def show_page(
+    folder:str,    # An exported page
+    port:int=None, # Port on 127.0.0.1; the first free one from 8866 on if `None`
+):
+    "Show an exported page in a browser until interrupted"
+    import webbrowser
+    from pvg.export.serve import serve_page
+    def ready(address):
+        print(f'Open in a browser on this machine:\n  {address}\nStop with Ctrl-C.', flush=True)
+        if has_browser(): webbrowser.open(address)
+    serve_page(folder, free_port(port), ready)
 
 # %% ../nbs/80_cli.ipynb #83752972
 def bench(
@@ -602,7 +618,7 @@ def command_parser(
         else: parser.add_argument(*dict.fromkeys([f"--{key.replace('_', '-')}", f'--{key}']), dest=key, **options)
     return parser
 
-
+# %% ../nbs/80_cli.ipynb #13d62b6e
 def run(
     argv:list, # Arguments after `pvg`
 ) -> int: # Exit status

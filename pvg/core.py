@@ -4,11 +4,13 @@
 
 # %% auto #0
 __all__ = ['PvgError', 'one_line', 'markdown_text', 'frames_to_tensor', 'tensor_to_frames', 'resize_clip', 'film_strip',
-           'write_atomic', 'writable_folder', 'gif_bytes', 'save_gif', 'show_gif', 'seed_everything', 'pick_device']
+           'sweep_files', 'write_atomic', 'writable_folder', 'gif_bytes', 'save_gif', 'show_gif', 'seed_everything',
+           'pick_device']
 
 # %% ../nbs/00_core.ipynb #bc6bb47c
-import html,os,re,secrets,tempfile
+import html,os,re,secrets,shutil,tempfile
 from contextlib import suppress
+from functools import lru_cache
 from io import BytesIO
 from pathlib import Path
 import numpy as np
@@ -106,16 +108,106 @@ def _sync_folder(path):
     except OSError: pass
     finally: os.close(handle)
 
+# %% ../nbs/00_core.ipynb #5701c5cd
+_unfinished = re.compile(r'\..{1,32}\.(making|writing|old)-[0-9a-f]{8}', re.DOTALL)
+
+def _hold(
+    path,            # A file or folder
+    wait:bool=False, # Until another process lets it go
+):
+    "Lock something for as long as this process lives: a handle to be closed, or `None` if another process has it or there are no such locks"
+    try: import fcntl
+    except ImportError: return None # Windows
+    try: handle = os.open(path, os.O_RDONLY)
+    except OSError: return None
+    try: fcntl.flock(handle, fcntl.LOCK_EX|(0 if wait else fcntl.LOCK_NB))
+    except OSError: os.close(handle); return None
+    return handle
+
+def _begin(path, make):
+    "Make something unfinished beside `path` and lock it: its path, what `make` gave, and the handle"
+    while True:
+        new = path.with_name(f'.{path.name[:32]}.writing-{secrets.token_hex(4)}')
+        made,held = make(new),_hold(new, wait=True)
+        if new.exists(): return new,made,held
+        if held is not None: os.close(held) # somebody swept before it was locked
+        if made: made.close()
+
+# %% ../nbs/00_core.ipynb #9661d5c3
+def sweep_files(
+    folder, # Where to look
+):
+    "Remove the files that killed processes left half written in a folder; those of living ones are locked"
+    try: left = [o.path for o in os.scandir(folder) if _unfinished.fullmatch(o.name) and o.is_file(follow_symlinks=False)]
+    except OSError: return
+    for path in left:
+        if (handle := _hold(path)) is None and os.name!='nt': continue # Windows removes nothing that is open
+        with suppress(OSError): os.unlink(path)
+        if handle is not None: os.close(handle)
+
+_sweep_once = lru_cache(500)(sweep_files) # a folder of many files is looked through once in a process
+
+_obsolete = '.replaced' # a file in a folder that was about to give way to a new one
+
+def _remove(folder):
+    "Remove a folder; it is no store from the first moment on"
+    with suppress(OSError): (folder/'manifest.json').unlink()
+    shutil.rmtree(folder, ignore_errors=True)
+
+def _sweep_folders(path, keep='manifest.json'):
+    "Remove the unfinished folders that killed writers left beside `path`; finished ones, which have the file `keep`, and those of living processes stay"
+    begin = f'.{path.name[:32]}.'
+    for left in [Path(o.path) for o in os.scandir(path.parent) if o.name.startswith(begin) and _unfinished.fullmatch(o.name) and o.is_dir(follow_symlinks=False)]:
+        if ((left/keep).exists() and not (left/_obsolete).exists()) or (handle := _hold(left)) is None: continue
+        _remove(left)
+        os.close(handle)
+
+def _begin_folder(path):
+    "A new folder beside `path`, locked, whose name says that it is not finished, and the handle"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _sweep_folders(path)
+    folder,_,held = _begin(path, Path.mkdir)
+    return folder,held
+
+# %% ../nbs/00_core.ipynb #f98276fd
+def _exchange(new, old):
+    "Let two names swap what they name, in one step; whether the system could"
+    import ctypes
+    try: libc,new,old = ctypes.CDLL(None),os.fsencode(new),os.fsencode(old)
+    except (OSError,TypeError): return False
+    if hasattr(libc,'renameat2'): return libc.renameat2(-100, new, -100, old, 2)==0 # Linux: RENAME_EXCHANGE
+    return hasattr(libc,'renamex_np') and libc.renamex_np(new, old, 2)==0 # macOS: RENAME_SWAP
+
+def _name_folder(folder, path):
+    "Give a finished folder its name; what has that name swaps with it, and goes"
+    old = None
+    try:
+        if path.exists():
+            with suppress(OSError):
+                if any(path.iterdir()): (path/_obsolete).touch() # whoever sweeps after a kill knows which of the two is the old one
+            if _exchange(folder, path): old = folder
+            else:
+                old = path.with_name(f'.{path.name[:32]}.old-{secrets.token_hex(4)}')
+                os.rename(path, old)
+        if old is not folder: os.rename(folder, path)
+    except OSError:
+        if old and old.exists() and not path.exists(): os.rename(old, path)
+        with suppress(OSError): (path/_obsolete).unlink()
+        raise
+    _sync_folder(path.parent)
+    if old: _remove(old)
+
 # %% ../nbs/00_core.ipynb #e16dcb9b
 def write_atomic(
     path,  # The file to write; an old one is replaced in one step
     write, # What to write: bytes, text, or a function that is given the open binary file
 )->Path: # `path`
     "Write a file so that `path` is always whole: the old one until the new one is on disk"
-    path = Path(path)
-    temporary = path.with_name(f'.{path.name[:32]}.writing-{secrets.token_hex(4)}')
+    path,temporary,held = Path(path),None,None
     try:
-        with open(temporary,'xb') as f:
+        _sweep_once(os.path.abspath(path.parent))
+        temporary,file,held = _begin(path, lambda o: open(o,'xb'))
+        with file as f:
             if callable(write): write(f)
             else: f.write(write.encode() if isinstance(write,str) else write)
             f.flush()
@@ -123,7 +215,9 @@ def write_atomic(
         os.replace(temporary, path)
     except OSError as e: raise PvgError(f'Cannot write {path} ({e.strerror or e}); choose another place or make room') from e
     finally:
-        with suppress(OSError): temporary.unlink()
+        if temporary:
+            with suppress(OSError): temporary.unlink()
+        if held is not None: os.close(held)
     _sync_folder(path.parent)
     return path
 

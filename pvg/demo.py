@@ -183,7 +183,7 @@ def png_bytes(
     picture.save(file, 'PNG')
     return file.getvalue()
 
-
+# %% ../nbs/65_demo.ipynb #bb250d0e
 def check_model(
     model:Caddy,      # With action names in its card
     store:VideoStore, # Breakout at 160x208, with a test split
@@ -197,7 +197,7 @@ def check_model(
     save_gif(out/'reconstruction.gif', np.concatenate(list(shown), axis=2), fps=8, scale=2)
     return dict(actions=actions, held=held, reconstruction=numbers, dataset=f'Breakout, {sum(v.frames for v in store.videos)} frames in {len(store)} videos, split by video')
 
-
+# %% ../nbs/65_demo.ipynb #2de64043
 def report_text(
     report:dict, # What was measured
 ) -> str: # Markdown

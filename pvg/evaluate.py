@@ -333,6 +333,25 @@ def _both_sides(drawn, store, split, folder, progress, options):
     return drawn,DrawnClips(made, split)
 
 
+def _highest(drawn):
+    "The highest action that was seen"
+    return max((int(o.max()) for o in map(drawn.actions, range(len(drawn))) if o is not None), default=0)
+
+
+def _action_count(model, drawn):
+    "How many actions there are to choose from"
+    return model.config.n_actions if model is not None else drawn.facts.get('n_actions') or _highest(drawn)+1
+
+
+def _all_measures(frame, video, action, drawn, true, held, seed, remark):
+    "What the meters read, and why what is missing is"
+    measures = Measures().join(frame.result()).join(video.result()).join(_action_measures(action, drawn, true))
+    measures.join(Measures().lack('only a model can be played, and these are drawn clips', 'controllability') if held is None else controllability(held, seed=seed))
+    if remark: measures.notes['detector'] = remark
+    if drawn.column=='action': measures.notes['actions'] = 'taken from the column action of the drawn clips, which have no inferred_action'
+    return measures
+
+# %% ../nbs/54_evaluate.ipynb #979a386f
 def evaluate(
     drawn,               # A model; or clips that were drawn: a store, its path, or a folder in the published format
     store:VideoStore,    # The true videos
@@ -367,27 +386,19 @@ def evaluate(
     device = device or (next((o.device for o in model.parameters()), None) if model is not None else None)
     finder,function,remark = chosen_detector(detector, store, weights, device)
     metrics,video_steps = _possible(*chosen_metrics(metrics, weights, fetch, device), true[0], drawn[0], device)
-    n = model.config.n_actions if model is not None else drawn.facts.get('n_actions') or _highest(drawn)+1
+    n = _action_count(model, drawn)
     frame,video,action = FrameMeter(metrics, context, device),VideoMeter(video_steps),ActionMeter(n, function, context, lost_distance)
+    played = dict(held=dict(starts=starts, steps=steps), random_clips=random_clips) if model is not None else {}
     protocol = protocol_facts(store, split, true, drawn, context, finder, {**metrics, **video_steps, 'detector':function}, device, lost_distance=lost_distance,
-                              seed=seed,
-                              **(dict(held=dict(starts=starts, steps=steps), random_clips=random_clips) if model is not None else {}))
+                              seed=seed, **played)
     own = callable(detector) or 'your own' in protocol['metrics'].values()
     kept = _Unkept() if folder is None or own else _Kept(Path(folder)/'.measuring', [protocol, drawn.store.manifest['seal'], true.places, n], save_every)
     _measure_clips(model, store, true, drawn, frame, video, action, finder=='bair', random_clips, seed, progress, kept)
-    measures = Measures().join(frame.result()).join(video.result()).join(_action_measures(action, drawn, true))
     held = None if model is None else held_positions(model, true, function or motion_track, starts, steps, progress)
-    measures.join(Measures().lack('only a model can be played, and these are drawn clips', 'controllability') if held is None else controllability(held, seed=seed))
-    if remark: measures.notes['detector'] = remark
-    if drawn.column=='action': measures.notes['actions'] = 'taken from the column action of the drawn clips, which have no inferred_action'
+    measures = _all_measures(frame, video, action, drawn, true, held, seed, remark)
     kept.done()
     return Evaluation(name, measures, protocol, _clip_numbers(frame, action, context), true, drawn, frame, action, (getattr(model, 'card', None) or {}).get('actions'),
                       store.metadata.get('actions'), held, scratch)
-
-
-def _highest(drawn):
-    "The highest action that was seen"
-    return max((int(o.max()) for o in map(drawn.actions, range(len(drawn))) if o is not None), default=0)
 
 # %% ../nbs/54_evaluate.ipynb #402b68bd
 def _plain(o):

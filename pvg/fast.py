@@ -180,7 +180,7 @@ class PlayLSTM(nn.Module):
 
     def start(self, batch): return tuple(o.expand(batch, *o.shape) for o in (self.initial0, self.initial1))
 
-
+# %% ../nbs/28_fast.ipynb #e134f332
 class PlayDynamics(nn.Module):
     "R for play, with three LSTMs"
     def __init__(self,
@@ -309,20 +309,12 @@ class FastPlayer(nn.Module):
             if isinstance(o, PlayConv): o.weight,o.bias = o.weight.to(dtype),None if o.bias is None else o.bias.to(dtype)
         self.register_buffer('centroids', model.centroids.clone())
 
-    check_clip,action_vector,between_actions = Caddy.check_clip,Caddy.action_vector,Caddy.between_actions
+    play_step,check_clip,action_vector,between_actions = Caddy.play_step,Caddy.check_clip,Caddy.action_vector,Caddy.between_actions
 
-    def play_step(self,
-        frames:torch.Tensor,         # What is seen now: stacked frames, newest first, (batch, 3*stacking, height, width) in [-1, 1]
-        action:torch.Tensor,         # Indices (batch,), or soft or one-hot actions (batch, actions)
-        memory:tuple=None,           # Tensors from the step before; the learned first memory if `None`
-        variation:torch.Tensor=None, # (batch, d); zero if `None`
-    ) -> tuple: # The next frame (batch, 3, height, width), and the memory to hand in with it
-        "One step of the game: see, act, remember, draw"
-        self.check_clip(frames[:,None])
+    def _next_frame(self, frames, vector, memory):
         memory = [o.contiguous(memory_format=torch.channels_last) for o in (self.dynamics.start(len(frames)) if memory is None else memory)]
-        planes = F.pad(self.action_vector(action, variation), (0,1), value=1.)
         state = self.encoder(frames.to(self.dtype, memory_format=torch.channels_last))
-        hidden,memory = self.dynamics(state, planes, memory)
+        hidden,memory = self.dynamics(state, F.pad(vector, (0,1), value=1.), memory)
         return self.decoder(hidden, frames[:,:3]), memory
 
 

@@ -15,6 +15,7 @@ from fastai.learner import Learner
 from functools import partial
 from torch import nn
 from .callbacks import AveragedWeights, FramesAsTarget, LearningRateSteps, LossesStay, LossTerm, SkipBadSteps, TrainingSchedule
+from .critic import Adversary
 from .discover import Discovery, discover
 from .losses import CaddyLoss, ForegroundLoss, plain_level_weights, pretrained_vgg, published_level_weights
 from .model.caddy import Caddy, CaddyConfig, TrainingPass, preset_config
@@ -110,6 +111,7 @@ def playable_learner(
     ours = config.action_network=='pairs'
     adam = dict(sqr_mom=.99) if ours else dict(decouple_wd=False)
     own = [DiscoverFirst(discovery_steps), AveragedWeights(), GradientClip(1.)] if ours else [LearningRateSteps(config.lr, config.lr_milestones, config.lr_factor)]
+    if config.critic: own.append(Adversary(config.critic, config.critic_after))
     cbs = [FramesAsTarget(), LossFollows(), TrainingSchedule(config), SkipBadSteps(), LossesStay(), *own, *cbs]
     metrics = [LossTerm(o) for o in (('rec','foreground') if ours else ('rec','states','mutual_information'))]
     model.to(dls.device, memory_format=torch.channels_last)

@@ -5,7 +5,8 @@
 # %% auto #0
 __all__ = ['published_level_weights', 'plain_level_weights', 'truth_pyramid', 'weighted_l1', 'motion_weights', 'usual_picture',
            'foreground_weights', 'VGGFeatures', 'pretrained_vgg', 'perceptual_levels', 'unit_kl', 'gaussian_kl',
-           'entropy', 'joint_actions', 'information_loss', 'SmoothInformation', 'CaddyLoss', 'ForegroundLoss']
+           'entropy', 'joint_actions', 'information_loss', 'SmoothInformation', 'CaddyLoss', 'told_truth',
+           'ForegroundLoss']
 
 # %% ../nbs/30_losses.ipynb #f9b934d5
 import torch
@@ -257,6 +258,15 @@ def forward(self:CaddyLoss,
     return total
 
 # %% ../nbs/30_losses.ipynb #76e4e672
+def told_truth(
+    o, # A training pass with named parts
+) -> torch.Tensor: # 1., and 0. from the first step on that was told another action than the one seen, (batch, n, 1, 1, 1)
+    "For how long the true frames say what should be drawn"
+    told,n = F.one_hot(o.true.logits.argmax(dim=-1), o.samples.shape[-1]),o.images[0].shape[1]
+    if o.windows is not None: told = told[o.windows[:,0]]
+    return 1-(told!=o.samples).any(dim=-1).float().cummax(dim=1).values[:,-n:,None,None,None]
+
+
 class ForegroundLoss(nn.Module):
     "Pictures only: L1 and squared error, weighted by motion and foreground; `terms` keeps what was added up"
     def __init__(self,
@@ -275,7 +285,7 @@ class ForegroundLoss(nn.Module):
         n = drawn.shape[1]
         true,usual = true[:,-n-1:],usual_picture(true)
         if o.windows is not None: true,usual = (cut_windows(x, o.windows, drawn.shape[:-3:-1]) for x in (true, usual.expand(len(true), 1, -1, -1, -1)))
-        weight,difference = foreground_weights(true, self.weight, usual=usual),drawn-true[:,1:]
+        weight,difference = foreground_weights(true, self.weight, usual=usual),(drawn-true[:,1:])*told_truth(o)
         rec,squared = difference.abs().mean(),(difference.square()*weight).mean()
         weighted = (difference.abs()*weight).mean()
         self.terms = dict(rec=rec.detach(), foreground=weighted.detach(), squared=squared.detach())

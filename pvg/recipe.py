@@ -23,7 +23,7 @@ from .parallel import AcrossProcesses
 from .processes import joined_processes, largest, process_count, process_number, share_tensors
 from .model.caddy import Caddy, CaddyConfig, preset_config, presets
 from .recompute import Recompute
-from .runs import Run, SaveTraining, StopWhenAsked, only_one, room_for_checkpoints
+from .runs import Run, SaveTraining, StopWhenAsked, keep_copies, only_one, room_for_checkpoints
 from .warm_start import warm_start
 from .watch import ActionAlarm, Watch, WriteRow, action_portraits, tracker
 
@@ -84,9 +84,16 @@ def begin_training(
     return model, state or ({}, dict(step=model.card.get('steps', 0), optimizer={}))
 
 
-def _finished(model, state, config, seconds):
+def _validation_due(numbers, config, every):
+    "Did a training end between a step and the validation that follows it?"
+    step = numbers['step']
+    return numbers.get('validated', step)<step and (step%every==0 or step==config.steps)
+
+
+def _finished(model, state, config, every, seconds):
     "Is there nothing left to train?"
-    return model.card.get('done', 0.)>=1 if seconds else state[1]['step']>=config.steps
+    if seconds: return model.card.get('done', 0.)>=1
+    return state[1]['step']>=config.steps and not _validation_due(state[1], config, every)
 
 # %% ../nbs/45_recipe.ipynb #ff90940f
 def training_loaders(
@@ -148,10 +155,11 @@ def train(
         seed_everything(seed)
         model,state = begin_training(path, config, resume, device)
         _agree(state[1]['step'] if state else -1, path)
-        if model and _finished(model, state, config, seconds):
+        every = 10**6 if seconds else max(1, min(valid_every, config.steps))
+        if first and state and keep: keep_copies(path, state[1], keep) # what a kill left undone
+        if model and _finished(model, state, config, every, seconds):
             if progress: print(f'{path} is already finished, after {model.card.get("steps", 0)} steps: ask for more, or begin another run')
             return model.eval()
-        every = 10**6 if seconds else max(1, min(valid_every, config.steps))
         dls = training_loaders(store, config, every, state[1]['step'] if state else 0, splits=splits, valid_batches=valid_batches, seed=seed, device=device)
         trackers = [tracker(o, path.parent.name, results or path.parent) for o in track]
         half = half_precision_pays(device) and ours if half_precision is None else half_precision
@@ -191,9 +199,13 @@ def _fit(learn, config, state, seconds, begin, path, progress):
     step = learn.training_schedule.step = state[1]['step'] if state else 0
     length = TimeBudget(max(seconds-(time.monotonic()-begin), seconds/2), done) if seconds else StopAt(config.steps)
     every = learn.dls.train.n
+    first = step//every
+    if state and not seconds and _validation_due(state[1], config, every): # nothing of that epoch is left but its validation
+        first = (step-1)//every
+        learn.dls.train.resume(first, step-first*every)
     try:
         with StopWhenAsked() as stop, learn.no_bar(), learn.no_logging():
-            learn.fit(1 if seconds else -(-config.steps//every), cbs=[length, stop, *([flat_schedule(config.lr)] if ours else [])], start_epoch=step//every)
+            learn.fit(1 if seconds else -(-config.steps//every), cbs=[length, stop, *([flat_schedule(config.lr)] if ours else [])], start_epoch=first)
             largest(0) # nobody goes before the first process has saved
     except PvgError as e: raise PvgError(str(e).rpartition('`:\n\t')[2]) from None # without fastai's words about callbacks
     if getattr(learn, 'asked_to_stop', None):

@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['Run', 'beside', 'only_one', 'room_for_checkpoints', 'training_state', 'restore_training', 'first_frames',
-           'SaveTraining', 'another_name', 'StopWhenAsked']
+           'SaveTraining', 'another_name', 'keep_copies', 'StopWhenAsked']
 
 # %% ../nbs/43_runs.ipynb #b18d4f27
-import glob, os, re, secrets, shutil, signal, threading, time
+import glob, os, re, shutil, signal, threading, time
 import torch
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from fastai.callback.progress import ProgressCallback # gives learners `no_bar`
 from fastcore.basics import patch, store_attr
 from pathlib import Path
 from .checkpoint import load_model, load_training, save_model
-from .core import PvgError, writable_folder
+from .core import PvgError, _begin, sweep_files, writable_folder, write_atomic
 from .data.store import VideoStore
 from .processes import largest, process_number
 
@@ -52,14 +52,6 @@ def beside(
     return checkpoint.with_name(('' if checkpoint.stem=='latest' else f'{checkpoint.stem}-')+f'{name}.safetensors')
 
 
-def _sweep(checkpoint):
-    "Remove the unfinished files of a training that nobody runs now"
-    ours = [checkpoint.name, beside(checkpoint, 'best').name]
-    for left in checkpoint.parent.glob('.*.writing-'+'[0-9a-f]'*8):
-        name = left.name[1:-17]
-        if len(name)<32 and (name in ours or re.fullmatch(re.escape(beside(checkpoint, 'step-').stem)+r'\d{8}\.safetensors', name)): left.unlink(missing_ok=True)
-
-
 @contextmanager
 def only_one(
     checkpoint:Path, # The file that a training writes
@@ -70,7 +62,7 @@ def only_one(
     try: lock.acquire(timeout=0)
     except Timeout: raise PvgError(f'another process trains into {checkpoint}: wait for it, or choose another run') from None
     try:
-        _sweep(checkpoint)
+        sweep_files(checkpoint.parent)
         yield
     finally: lock.release()
 
@@ -97,6 +89,7 @@ def training_state(
         optimizer[names[id(p)]] = {k: int(v) if k=='step' else v for k,v in state.items() if k=='step' or not isinstance(v, torch.Tensor)}
     tensors |= {f'loss.{k}': v for k,v in learn.loss_func.named_buffers()}
     if hasattr(learn, 'averaged_weights'): tensors |= {f'weights.{k}': v for k,v in learn.averaged_weights.average.items()}
+    if hasattr(learn, 'adversary'): tensors |= learn.adversary.tensors()
     tensors['random.cpu'] = torch.get_rng_state()
     if learn.dls.device.type=='cuda': tensors['random.cuda'] = torch.cuda.get_rng_state(learn.dls.device)
     return tensors, dict(step=learn.training_schedule.step, optimizer=optimizer)
@@ -121,6 +114,7 @@ def restore_training(
     if weights:
         learn.model.load_state_dict(weights)
         learn.averaged_weights.steps.fill_(numbers['step'])
+    if hasattr(learn, 'adversary'): learn.adversary.restore(tensors)
     if 'random.cpu' in tensors: torch.set_rng_state(tensors['random.cpu'])
     if 'random.cuda' in tensors and learn.dls.device.type=='cuda': torch.cuda.set_rng_state(tensors['random.cuda'], learn.dls.device)
 
@@ -156,7 +150,8 @@ class SaveTraining(Callback):
 
     def before_fit(self):
         if self.state: restore_training(self.learn, *self.state)
-        self.best,self.validated = self.state[1].get('best') if self.state else None,False
+        known,self.validated = self.state[1] if self.state else {},False
+        self.best,self.best_step,self.last_validated = known.get('best'),known.get('best_step'),known.get('validated', known.get('step', 0))
         stacking,skip = self.model.config.stacking,self.dls.train.sampler.skip
         self.due,self.frames = float('inf') if process_number() else 0.,first_frames(self.store, self.split, stacking=stacking, skip=skip).numpy() # the first step is saved at once
 
@@ -178,9 +173,9 @@ class SaveTraining(Callback):
             self.due = time.monotonic()+self.every
 
     def before_epoch(self): self.validated = False
-    def after_validate(self): self.validated = True
+    def after_validate(self): self.validated,self.last_validated = True,self.learn.training_schedule.step
     def after_epoch(self): # when everything that validation changed is put back
-        if self.keep and self.validated: self.keep_copies(float(self.learn.recorder.loss.value))
+        if self.keep and self.validated: self.keep_validated(float(self.learn.recorder.loss.value))
 
     def after_fit(self): self.save(self.learn.pct_train if getattr(self.learn, 'asked_to_stop', None) else 1., last=True)
 
@@ -195,7 +190,7 @@ def save(self:SaveTraining,
     if not all(o.isfinite().all() for o in self.model.parameters()):
         raise PvgError(f'training diverged before step {self.learn.training_schedule.step}: {self.path} keeps the last good state; resume with a lower learning rate')
     state,skipped = training_state(self.learn),getattr(getattr(self.learn, 'skip_bad_steps', None), 'total', 0)
-    if self.best is not None: state[1]['best'] = self.best
+    state[1].update(validated=self.last_validated, **({} if self.best is None else dict(best=self.best, best_step=self.best_step)))
     fps = self.store.fps/(self.dls.train.sampler.skip+1)
     card = dict(done=min(1., done), steps=state[1]['step'], fps=fps, trained_on=self.store.metadata, **(dict(skipped_steps=skipped) if skipped else {}))
     self.model.card,self.model.start_frames = self.model.card | card,self.frames
@@ -224,29 +219,39 @@ def another_name(
     new:Path,  # Another name for it; a file that has it is replaced in one step
 ):
     "Give a file a second name, or copy it where a disk knows no second names"
-    temporary = new.with_name(f'.{new.name[:32]}.writing-{secrets.token_hex(4)}')
     try:
-        try: os.link(path, temporary)
-        except OSError: shutil.copyfile(path, temporary)
-        os.replace(temporary, new)
-    finally:
-        with suppress(OSError): temporary.unlink()
+        temporary,_,held = _begin(new, lambda o: os.link(path, o))
+        try: os.replace(temporary, new)
+        finally:
+            with suppress(OSError): temporary.unlink()
+            if held is not None: os.close(held)
+    except OSError:
+        with open(path,'rb') as old: write_atomic(new, lambda f: shutil.copyfileobj(old, f))
+
+
+def keep_copies(
+    path:Path,    # A checkpoint, just validated
+    numbers:dict, # What it says about its training: `step`, `validated`, `best_step`
+    keep:int,     # How many copies of the last validations stay
+):
+    "Keep a checkpoint under the number of its step, as the best if it is, and let the oldest go; done again after a kill, it comes to the same"
+    step = numbers['step']
+    if numbers.get('validated')==step: another_name(path, beside(path, f'step-{step:08d}'))
+    if numbers.get('best_step')==step: another_name(path, beside(path, 'best'))
+    kept = sorted(path.parent.glob(glob.escape(beside(path, 'step-').stem)+'[0-9]'*8+'.safetensors'))
+    for old in kept[:-keep]: old.unlink(missing_ok=True)
 
 
 @patch
-def keep_copies(self:SaveTraining,
+def keep_validated(self:SaveTraining,
     loss:float, # Of the validation
 ):
-    "Save, keep what was saved under the number of its step, as the best if it is, and let the oldest go"
-    best = loss==loss and (self.best is None or loss<self.best)
-    if best: self.best = loss
+    "Save what was validated, and keep it"
+    step = self.learn.training_schedule.step
+    if loss==loss and (self.best is None or loss<self.best): self.best,self.best_step = loss,step
     if not self.save_now(): return
-    try:
-        another_name(self.path, beside(self.path, f'step-{self.learn.training_schedule.step:08d}'))
-        if best: another_name(self.path, beside(self.path, 'best'))
-        kept = sorted(self.path.parent.glob(glob.escape(beside(self.path, 'step-').stem)+'[0-9]'*8+'.safetensors'))
-        for old in kept[:-self.keep]: old.unlink(missing_ok=True)
-    except OSError as e: print(f'a copy of {self.path} cannot be kept ({e.strerror or e}); training goes on', flush=True)
+    try: keep_copies(self.path, dict(step=step, validated=step, best_step=self.best_step), self.keep)
+    except (OSError,PvgError) as e: print(f'a copy of {self.path} cannot be kept ({getattr(e, "strerror", None) or e}); training goes on')
 
 # %% ../nbs/43_runs.ipynb #e6c5a466
 class StopWhenAsked(Callback):

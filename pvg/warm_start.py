@@ -53,7 +53,7 @@ class SeeAndDraw(nn.Module):
         seen = [network(states, attention) for network in self.action_networks]
         return torch.stack([o.logits for o in seen]), torch.stack([o.directions[:,:,0] for o in seen]), self.decoder(self.state_to_hidden(states[:,-1]))
 
-
+# %% ../nbs/39_warm_start.ipynb #b951fc27
 def seeing_loss(
     logits:torch.Tensor,     # (members, batch, T-1, actions)
     directions:torch.Tensor, # (members, batch, T-1, d)
@@ -86,7 +86,7 @@ def teaching_loss(
     logits,directions,images = done
     return seeing_loss(logits, directions, labels, codes) + drawing_loss(images, clip)
 
-
+# %% ../nbs/39_warm_start.ipynb #855e3b8a
 class Teach(Callback):
     "Targets are what discovery sees in the same frames"
     order = -8

@@ -7,7 +7,7 @@ __all__ = ['StoreError', 'Lossless', 'H264', 'VideoInfo', 'StoreWriter', 'VideoS
 
 # %% ../../nbs/10_data.store.ipynb #41faf80c
 from functools import cache
-import glob,hashlib,json,os,re,secrets,shutil,threading,zlib
+import hashlib,json,os,re,shutil,threading,zlib
 from contextlib import suppress
 from dataclasses import asdict,dataclass,field,replace
 from io import BytesIO
@@ -15,7 +15,7 @@ from itertools import islice
 from pathlib import Path
 import numpy as np
 from fastcore.basics import patch
-from ..core import PvgError,_sync_folder,write_atomic
+from ..core import PvgError,_begin_folder,_hold,_name_folder,_remove,_sync_folder,_unfinished,write_atomic
 
 # %% ../../nbs/10_data.store.ipynb #bfaca04b
 class StoreError(PvgError):
@@ -175,30 +175,15 @@ def _is_store(path):
     except OSError: return False
 
 # %% ../../nbs/10_data.store.ipynb #789c36c1
-def _hold(folder):
-    "Lock a folder for as long as this process lives: a handle to be closed, or `None` if another process has it or there are no such locks"
-    try: import fcntl
-    except ImportError: return None # Windows
-    try: handle = os.open(folder, os.O_RDONLY)
-    except OSError: return None
-    try: fcntl.flock(handle, fcntl.LOCK_EX|fcntl.LOCK_NB)
-    except OSError: os.close(handle); return None
-    return handle
-
-def _sweep(path):
-    "Remove the unfinished folders that killed writers left beside `path`; finished ones, and those of living processes, stay"
-    for left in path.parent.glob(f'.{glob.escape(path.name[:32])}.writing-'+'[0-9a-f]'*8): # each is locked before it has this name
-        if (left/'manifest.json').exists() or (handle := _hold(left)) is None: continue
-        shutil.rmtree(left, ignore_errors=True)
+def _sweep_twins(path):
+    "Remove finished stores that killed writers left beside `path` without its name, where they hold the same files as the one that has it"
+    files,begin = _read_manifest(path)['files'],f'.{path.name[:32]}.'
+    for left in [Path(o.path) for o in os.scandir(path.parent) if o.name.startswith(begin) and _unfinished.fullmatch(o.name)]:
+        try: same = _read_manifest(left).get('files')==files
+        except StoreError: continue
+        if not same or (handle := _hold(left)) is None: continue
+        _remove(left)
         os.close(handle)
-
-def _exchange(new, old):
-    "Let two names swap what they name, in one step; whether the system could"
-    import ctypes
-    try: libc,new,old = ctypes.CDLL(None),os.fsencode(new),os.fsencode(old)
-    except (OSError,TypeError): return False
-    if hasattr(libc,'renameat2'): return libc.renameat2(-100, new, -100, old, 2)==0 # Linux: RENAME_EXCHANGE
-    return hasattr(libc,'renamex_np') and libc.renamex_np(new, old, 2)==0 # macOS: RENAME_SWAP
 
 # %% ../../nbs/10_data.store.ipynb #ba7c18d3
 class StoreWriter:
@@ -228,13 +213,8 @@ class StoreWriter:
         self.names,self.shapes = set(),{}
         _is_free(self.path, overwrite)
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            _sweep(self.path)
-            new,self.folder = (self.path.with_name(f'.{self.path.name[:32]}.{o}-{secrets.token_hex(4)}') for o in ('making','writing'))
-            new.mkdir()
-            self.held = _hold(new)
-            (new/'shards').mkdir()
-            os.rename(new, self.folder)
+            self.folder,self.held = _begin_folder(self.path)
+            (self.folder/'shards').mkdir()
         except OSError as e: raise StoreError(f'Cannot write {self.path} ({e.strerror or e}); choose another place') from e
 
 # %% ../../nbs/10_data.store.ipynb #1b3ee771
@@ -388,22 +368,11 @@ def _finish(self:StoreWriter):
 @patch
 def _rename(self:StoreWriter):
     "Give the finished folder its name, moving an older store out of the way where that was asked for"
-    old = None
     try:
         _is_free(self.path, self.overwrite)
-        if self.path.exists():
-            if _exchange(self.folder, self.path): old = self.folder
-            else:
-                old = self.path.with_name(f'.{self.path.name[:32]}.old-{secrets.token_hex(4)}')
-                os.rename(self.path, old)
-        if old is not self.folder: os.rename(self.folder, self.path)
-    except (OSError,StoreError) as e:
-        if old and old.exists() and not self.path.exists(): os.rename(old, self.path)
-        raise StoreError(f'{self.path} could not be named ({e}); the finished store is {self.folder}, rename it') from e
-    _sync_folder(self.path.parent)
-    if old:
-        with suppress(OSError): (old/'manifest.json').unlink() # so that it is no store from the first moment on
-        shutil.rmtree(old, ignore_errors=True)
+        _name_folder(self.folder, self.path)
+    except (OSError,StoreError) as e: raise StoreError(f'{self.path} could not be named ({e}); the finished store is {self.folder}, rename it') from e
+    with suppress(OSError,StoreError): _sweep_twins(self.path)
 
 @patch
 def __enter__(self:StoreWriter): return self

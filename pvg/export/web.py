@@ -11,7 +11,7 @@ import base64, gzip, hashlib, hmac, io, json, os, shutil, subprocess, tarfile, t
 import numpy as np
 from pathlib import Path
 from typing import NamedTuple
-from ..core import PvgError, writable_folder
+from ..core import PvgError, _begin_folder, _name_folder, _obsolete, writable_folder
 from .onnx import ExportReport, check_graph, step_graph
 from ..model.caddy import Caddy
 from ..play.recording import png_bytes
@@ -280,7 +280,7 @@ async function chooseEngine() {
 '''
 
 # %% ../../nbs/71_export.web.ipynb #64f1cda8
-_js_worker = r'''// Computes the steps of a game for play.js, beside the page.
+_js_open = r'''// Computes the steps of a game for play.js, beside the page.
 let ort, session, facts, starts, memory;
 const moments = new Map();
 const floats = (data, shape) => new ort.Tensor('float32', data, [1, ...shape]);
@@ -316,7 +316,10 @@ const does = {
     return Object.values(tensors).reduce((sum, o) => sum + 4*o.size, 4*size);
   },
 
-  async step(from, id, action) {
+'''
+
+# %% ../../nbs/71_export.web.ipynb #2404ef6a
+_js_worker = _js_open+r'''  async step(from, id, action) {
     const oneHot = Float32Array.from(facts.actions, (_, i) => i == action ? 1 : 0), variation = new Float32Array(facts.variation);
     const out = await session.run({...moments.get(from), action: floats(oneHot, [oneHot.length]), variation: floats(variation, [variation.length])});
     const frame = await out.frame.getData(), size = frame.length/3, pixels = new Uint8ClampedArray(4*size).fill(255);
@@ -425,7 +428,10 @@ async function run() {
 }
 
 const light = () => byId('actions').querySelectorAll('button').forEach((o, i) => o.classList.toggle('on', hands.held.some(h => h.action == i)));
+'''
 
+# %% ../../nbs/71_export.web.ipynb #c2ef0e61
+_js_hold = r'''
 function hold(by, action, asked = performance.now()) {
   if (hands.held.some(o => o.by == by)) return;
   if (hands.pressed.length < 8) hands.pressed.push({action, asked, tap: !hands.held.length});
@@ -580,7 +586,10 @@ function addStarts() {
     button.addEventListener('click', () => reset(i));
   }
 }
+'''
 
+# %% ../../nbs/71_export.web.ipynb #3efb60eb
+_js_listen = r'''
 function listen() {
   const safely = does => () => { try { does(); } catch (error) { trouble(error); } };
   const does = {auto: () => setAuto(!hands.auto), undo, reset: () => reset(), record: safely(() => recording.toggle()), smaller: () => enlarge(-1), larger: () => enlarge(1)};
@@ -642,27 +651,25 @@ def _check_place(folder, replace):
     except (OSError, ValueError, RecursionError): facts = None
     if not isinstance(facts, dict) or facts.get('format')!='pvg page': raise PvgError(f'{folder} exists and is not a page that export_web wrote: choose another folder')
     there = {o.relative_to(folder).as_posix() for o in folder.rglob('*') if not o.is_dir()}
-    if more := sorted(there-set(facts.get('bytes', ()))-{'game.json'}): raise PvgError(f'{folder} also holds other files ({", ".join(more[:3])}): move them away first')
+    if more := sorted(there-set(facts.get('bytes', ()))-{'game.json',_obsolete}): raise PvgError(f'{folder} also holds other files ({", ".join(more[:3])}): move them away first')
 
 
 def _write_folder(folder, files):
     "All files at once: the folder is as it was until they are all there"
-    temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f'.{folder.name[:32]}.writing-'))
     try:
-        (temporary/'new').mkdir()
-        for name,data in files.items():
-            (temporary/'new'/name).parent.mkdir(parents=True, exist_ok=True)
-            (temporary/'new'/name).write_bytes(data)
-        if folder.exists(): folder.rename(temporary/'old')
-        try: (temporary/'new').rename(folder)
-        except OSError:
-            if (temporary/'old').exists(): (temporary/'old').rename(folder)
-            raise
+        new,held = _begin_folder(folder)
+        try:
+            for name,data in files.items():
+                (new/name).parent.mkdir(parents=True, exist_ok=True)
+                (new/name).write_bytes(data)
+            _name_folder(new, folder)
+        finally:
+            shutil.rmtree(new, ignore_errors=True)
+            if held is not None: os.close(held)
     except OSError as e: raise PvgError(f'Cannot write {folder} ({e.strerror or e}); choose another place or make room') from e
-    finally: shutil.rmtree(temporary, ignore_errors=True)
 
 # %% ../../nbs/71_export.web.ipynb #74783795
-_scripts = _js_speak, _js_load, _js_engine, _js_game, _js_time, _js_hands, _js_record, _js_begin
+_scripts = _js_speak, _js_load, _js_engine, _js_game, _js_time, _js_hold, _js_hands, _js_record, _js_begin, _js_listen
 
 
 def _title(model):

@@ -612,7 +612,7 @@ def resampled_delta(
         out[name] = 100*weights@right/np.where(weights@every>0, weights@every, np.nan)
     return out
 
-
+# %% ../../nbs/52_metrics.action.ipynb #27221526
 def resampled_agreement(
     found,    # The action the model saw in each transition of each clip: a list of (time-1,)
     true,     # The action that was done, likewise

@@ -206,7 +206,10 @@ function listen(panel, root) {
   root.addEventListener('focusout', event => { if (!root.contains(event.relatedTarget)) panel.releaseKeys(); });
   root.addEventListener('click', event => { if (event.detail && !event.target.closest('select, input, summary, a')) root.focus({preventScroll: true}); });
 }
+'''
 
+# %% ../../nbs/62_play.page.ipynb #d2fb1f20
+_hands = r'''
 function holdable(panel, node, source, question) {
   let pointed = false;
   node.addEventListener('pointerdown', event => {
@@ -360,7 +363,7 @@ Object.assign(Panel.prototype, {
 export default {render({model, el}) { const panel = new Panel(model, el); return () => panel.close(); }};
 '''
 
-panel_script = ''.join([_helpers, _layout, _extras, _pace, _keys, _panel, _show, _commands])
+panel_script = ''.join([_helpers, _layout, _extras, _pace, _keys, _hands, _panel, _show, _commands])
 
 # %% ../../nbs/62_play.page.ipynb #df3a85d7
 panel_style = r'''

@@ -6,12 +6,12 @@
 __all__ = ['free_path', 'draw_caption', 'write_mp4', 'gif_timing', 'write_gif', 'save_video', 'png_bytes', 'save_frames']
 
 # %% ../../nbs/60_play.recording.ipynb #d42c9a77
-import functools, io, itertools, math, secrets, shutil
+import functools, io, itertools, math, os, shutil
 import numpy as np
 from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
-from ..core import PvgError, write_atomic
+from ..core import PvgError, _begin_folder, write_atomic
 
 # %% ../../nbs/60_play.recording.ipynb #f345e374
 def free_path(
@@ -165,12 +165,14 @@ def save_frames(
     "Write frames as numbered pictures"
     _check_video(frames, 1, scale, captions)
     folder = Path(folder)
-    temporary = folder.with_name(f'.{folder.name[:32]}.writing-{secrets.token_hex(4)}')
+    temporary,held = None,None
     try:
-        temporary.mkdir(parents=True)
+        temporary,held = _begin_folder(folder)
         for i,frame in enumerate(_pictures(frames, scale, captions)): (temporary/f'{i:05}.png').write_bytes(png_bytes(frame))
         for n in itertools.count(1):
             free = folder if n==1 else folder.with_name(f'{folder.name}-{n}')
             if not free.exists(): return temporary.rename(free)
     except OSError as e: raise PvgError(f'cannot write {folder} ({e.strerror or e}); choose another place or make room') from e
-    finally: shutil.rmtree(temporary, ignore_errors=True)
+    finally:
+        if temporary: shutil.rmtree(temporary, ignore_errors=True)
+        if held is not None: os.close(held)
