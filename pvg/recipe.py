@@ -163,7 +163,8 @@ def train(
         dls = training_loaders(store, config, every, state[1]['step'] if state else 0, splits=splits, valid_batches=valid_batches, seed=seed, device=device)
         trackers = [tracker(o, path.parent.name, results or path.parent) for o in track]
         half = half_precision_pays(device) and ours if half_precision is None else half_precision
-        cbs = [SaveTraining(path, store, splits[-1], state=state, keep=keep), *trackers, *([ProgressLine()] if progress else []), *([HalfPrecision(device.type)] if half else []), *([InParts(parts)] if parts>1 else []), *([Recompute()] if recompute else []), *([AcrossProcesses()] if process_count()>1 else []),
+        cbs = [SaveTraining(path, store, splits[-1], state=state, keep=keep), *trackers, *([ProgressLine()] if progress else []), *([HalfPrecision(device.type)] if half else []),
+               *([InParts(parts)] if parts>1 else []), *([Recompute()] if recompute else []), *([AcrossProcesses()] if process_count()>1 else []),
                *([] if ours else [ActionAlarm(revive=revive, progress=progress)]), *([Watch(results), WriteRow(Path(results)/'log.csv', progress)] if results else []), *cbs]
         learn = playable_learner(dls, config, model=model, vgg=vgg, cbs=cbs)
         if first: room_for_checkpoints(path.parent, learn.model, keep+2 if keep else 1)
