@@ -264,20 +264,24 @@ class InParts(Callback):
 
     def before_batch(self):
         *first,last = self.x.chunk(self.parts)
-        self.share,self.sum = len(last)/len(self.x),0.
-        for clip in first: self.sum = self.sum+self.part(clip, len(clip)/len(self.x))
+        whole,self.sum = len(self.x),0.
+        total = sum(self.part(clip, whole) for clip in first)
         self.learn.xb = self.learn.yb = (last,)
+        self.share,self.sum = len(last)/whole,total
 
     def part(self,
-        clip,        # Some of the batch's clips
-        share:float, # Of the batch
+        clip,      # Some of the batch's clips
+        whole:int, # Clips of the batch
     ) -> torch.Tensor: # Its share of the loss
-        "Forward and backward"
+        "What a batch goes through, up to the step"
+        self.learn.xb,self.share = (clip,),len(clip)/whole
+        self.learn.yb = self.learn.xb
         self.learn.pred = self.model(clip)
         self.learn('after_pred')
-        loss = share*self.loss_func(self.learn.pred, clip)
-        loss.backward()
-        return loss.detach()
+        self.learn.loss_grad = self.learn.loss = self.loss_func(self.learn.pred, clip)
+        self.learn('after_loss')
+        self.learn.loss_grad.backward()
+        return self.learn.loss.detach()
 
     def after_loss(self): self.learn.loss_grad,self.learn.loss = self.share*self.learn.loss_grad,self.share*self.learn.loss+self.sum
 
@@ -291,10 +295,20 @@ class SmoothLoss(AvgSmoothLoss):
 
 
 class LossesStay(Callback):
-    "Let the recorder read nothing while an epoch of training goes on"
-    order = 51 # after the recorder
+    "Let the recorder read nothing while an epoch of training goes on, and fastai's progress bar only so often"
+    order = 51 # after the recorder, before the bar
+    def __init__(self,
+        every:float=2., # Seconds between two numbers in a progress bar
+    ): store_attr()
+
     def after_create(self): self.learn.recorder.smooth_loss = SmoothLoss(beta=self.learn.recorder.smooth_loss.beta)
-    def before_fit(self): self.read = 0
+    def before_fit(self): self.read,self.due = 0,0.
+
+    def after_batch(self):
+        if not self.training or not hasattr(self.learn, 'progress'): return
+        if time.monotonic()>=self.due: self.shown,self.due = self.learn.smooth_loss.cpu(),time.monotonic()+self.every
+        self.learn.smooth_loss = self.shown
+
     def after_train(self):
         losses = self.learn.recorder.losses
         if losses[self.read:]: losses[self.read:] = torch.stack(losses[self.read:]).cpu()

@@ -213,7 +213,9 @@ def train(
     device:str=None,   # cuda, mps or cpu; the best one there by itself
     resume:bool=False, # Go on from OUT; runs go on by themselves
     keep:int=None,     # Checkpoints of the last validations that stay, with the best one; 2 in a run, none beside OUT, if not given
+    half_precision:bool=False, # Published presets: forward passes in bfloat16; our own do that where it pays by themselves
     parts:int=1,       # Compute each batch in so many parts, where it does not fit into memory at once
+    recompute:bool=False, # Compute activations again in the backward pass instead of keeping them: less memory, a third more time
 ):
     "Learn to play a store's videos, in minutes or as published"
     from pvg.processes import process_number
@@ -223,7 +225,7 @@ def train(
     preset,run,videos = _what(store, preset, config, run)
     given = dict(n_actions=_choose_count(videos, actions, seed, device), steps=steps, batch_size=batch_size, lr=lr, perceptual_weight=perceptual)
     options = dict(preset=preset, seconds=None if minutes is None else 60*minutes, warm_start=warm_start, vgg=vgg, valid_every=valid_every, track=tuple(track.split(',')) if track else (),
-                   seed=seed, device=device, parts=parts, **({} if keep is None else dict(keep=keep)), **given)
+                   seed=seed, device=device, half_precision=half_precision or None, parts=parts, recompute=recompute, **({} if keep is None else dict(keep=keep)), **given)
     place = Run(run_name(run, getattr(preset, 'name', preset), videos), root)
     model = train(videos, out, resume=resume, **options) if out else train_run(videos, place.name, root, **options)
     if process_number(): return # of several processes the first one talks

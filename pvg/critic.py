@@ -12,6 +12,7 @@ from torch import nn
 from fastai.callback.core import Callback
 from fastcore.basics import patch, store_attr
 from .model.caddy import TrainingPass
+from .processes import average_gradients
 from .windows import cut_windows
 
 # %% ../nbs/36_critic.ipynb #a1074a38
@@ -81,6 +82,7 @@ class Adversary(Callback):
         self.opt.zero_grad()
         loss.backward()
         for p in self.critic.parameters(): p.grad.nan_to_num_(0., 0., 0.)
+        average_gradients(self.critic.parameters()) # where several processes train
         self.opt.step()
         return loss.detach()
 

@@ -70,7 +70,7 @@ def use_actions(
     found:Discovery, # From `discover`, with as many actions and dimensions
 ):
     "Give a model the actions that were discovered"
-    model.action_networks[0] = found.network.eval().requires_grad_(False).to(model.centroids.device)
+    model.action_networks[0] = found.network.eval().requires_grad_(False).to(model.centroids.device, memory_format=torch.channels_last)
     model.action_networks[0].shrink = model.config.action_shrink
     model.centroids.copy_(found.centroids)
     model.card = model.card | dict(actions=found.names)

@@ -23,6 +23,8 @@ def laid_out_like(
 # %% ../nbs/37_optimizer.ipynb #5b94e31c
 class FusedAdam(Optimizer):
     "fastai's Adam, computed by torch's fused kernel; `skip`, a number on the device, is 1 where the next step shall change nothing"
+    masked = 'cpu','cuda' # devices whose kernel looks at the flag; Apple's takes it and does not, so there the host has to ask
+
     def __init__(self,
         params,             # Weights, or groups of them
         lr:float,           # Learning rate
@@ -54,9 +56,12 @@ def moments(self:FusedAdam,
 
 @patch
 @torch.no_grad()
-def step(self:FusedAdam, closure=None):
+def step(self:FusedAdam,
+    closure=None, # Nothing; fastai's optimizers take none
+):
     "Change all weights that have a gradient, unless `skip` says not to"
     if closure is not None: raise NotImplementedError('fastai optimizers take no closure')
+    if self.skip is not None and self.skip.device.type not in self.masked and self.skip.item(): self.skip = None; return
     for params,hyper in zip(self.param_lists, self.hypers):
         for decayed in (True, False):
             own = [p for p in params if p.grad is not None and self.state[p].get('do_wd', True)==decayed]

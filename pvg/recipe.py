@@ -22,6 +22,7 @@ from .learner import playable_learner, preset_loss, use_actions
 from .parallel import AcrossProcesses
 from .processes import joined_processes, largest, process_count, process_number, share_tensors
 from .model.caddy import Caddy, CaddyConfig, preset_config, presets
+from .recompute import Recompute
 from .runs import Run, SaveTraining, StopWhenAsked, keep_copies, only_one, room_for_checkpoints
 from .warm_start import warm_start
 from .watch import ActionAlarm, Watch, WriteRow, action_portraits, tracker
@@ -132,6 +133,7 @@ def train(
     revive:bool=False,     # Put an action that dies in published training where the drawing is worst
     half_precision:bool=None, # Train in bfloat16; our own presets do where it pays if `None`
     parts:int=1,           # Compute each batch in so many parts, where it does not fit into memory at once
+    recompute:bool=False,  # Compute activations again in the backward pass instead of keeping them: less memory, a third more time
     cbs:tuple=(),          # More callbacks
     progress:bool=True,    # Show lines of progress
     **overrides,           # Fields of `CaddyConfig`: `n_actions`, `steps`, `batch_size`, `lr`, ...; `None` leaves the preset's
@@ -161,7 +163,8 @@ def train(
         dls = training_loaders(store, config, every, state[1]['step'] if state else 0, splits=splits, valid_batches=valid_batches, seed=seed, device=device)
         trackers = [tracker(o, path.parent.name, results or path.parent) for o in track]
         half = half_precision_pays(device) and ours if half_precision is None else half_precision
-        cbs = [SaveTraining(path, store, splits[-1], state=state, keep=keep), *trackers, *([ProgressLine()] if progress else []), *([HalfPrecision(device.type)] if half else []), *([InParts(parts)] if parts>1 else []), *([AcrossProcesses()] if process_count()>1 else []),
+        cbs = [SaveTraining(path, store, splits[-1], state=state, keep=keep), *trackers, *([ProgressLine()] if progress else []), *([HalfPrecision(device.type)] if half else []),
+               *([InParts(parts)] if parts>1 else []), *([Recompute()] if recompute else []), *([AcrossProcesses()] if process_count()>1 else []),
                *([] if ours else [ActionAlarm(revive=revive, progress=progress)]), *([Watch(results), WriteRow(Path(results)/'log.csv', progress)] if results else []), *cbs]
         learn = playable_learner(dls, config, model=model, vgg=vgg, cbs=cbs)
         if first: room_for_checkpoints(path.parent, learn.model, keep+2 if keep else 1)

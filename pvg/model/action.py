@@ -114,7 +114,7 @@ def one_hot_best(
     logits:torch.Tensor, # (..., actions)
 ) -> torch.Tensor: # One-hot, same shape and type
     "The most likely action as a one-hot vector"
-    return F.one_hot(logits.argmax(dim=-1), logits.shape[-1]).to(logits.dtype)
+    return torch.zeros_like(logits).scatter(-1, logits.argmax(dim=-1, keepdim=True), 1.)
 
 
 def variations(
