@@ -167,7 +167,7 @@ class SaveTraining(Callback):
     def before_epoch(self): self.validated = False
     def after_validate(self): self.validated,self.last_validated = True,self.learn.training_schedule.step
     def after_epoch(self): # when everything that validation changed is put back
-        if self.keep and self.validated: self.keep_validated(float(self.learn.recorder.loss.value))
+        if self.keep and self.validated: self._keep_validated(float(self.learn.recorder.loss.value))
 
     def after_fit(self): self.save(self.learn.pct_train if getattr(self.learn, 'asked_to_stop', None) else 1., last=True)
 
@@ -234,7 +234,7 @@ def keep_copies(
 
 
 @patch
-def keep_validated(self:SaveTraining,
+def _keep_validated(self:SaveTraining,
     loss:float, # Of the validation
 ):
     "Save what was validated, and keep it"
