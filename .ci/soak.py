@@ -25,9 +25,9 @@ torch.set_num_threads(1)
 
 SMALL = dict(width=32, height=32, features=8, hidden=8)
 
-def usage():
+def usage(collect=True):
     "Megabytes of memory, open files, and threads of this process"
-    gc.collect()
+    if collect: gc.collect()
     resident = next(int(o.split()[1])/1e3 for o in Path('/proc/self/status').read_text().splitlines() if o.startswith('VmRSS'))
     return resident, len(os.listdir('/proc/self/fd')), threading.active_count()
 
@@ -36,8 +36,8 @@ class Watcher:
     def __init__(self, total): self.total,self.first,self.last,self.most = total,None,None,None
 
     def look(self, done):
-        "Read, some fifty times in all"
-        if done!=self.total and (5*done<self.total or done%max(1, self.total//50)): return
+        "Read, some twenty times in all"
+        if done!=self.total and (5*done<self.total or done%max(1, self.total//20)): return
         self.last = usage()
         self.first = self.first or self.last
         self.most = tuple(map(max, self.most or self.last, self.last))
@@ -160,7 +160,7 @@ def tiny_files(folder, made, n):
     for i in range(n): (folder/f'films-{n}'/f'{i:05d}-{made[i%len(made)][0]}').write_bytes(made[i%len(made)][1])
     samples,over = [usage()],threading.Event()
     def sample():
-        while not over.wait(.05): samples.append(usage())
+        while not over.wait(.02): samples.append(usage(collect=False))
     sampler = threading.Thread(target=sample); sampler.start()
     begun = time.process_time()
     report = acquire(folder/f'films-{n}', folder/f'store-{n}', 16, 16, 10, workers=0, split=(1,0,0), progress=False)
