@@ -100,7 +100,7 @@ COUNT = '''
 gc.collect()
 resident = next(int(o.split()[1])/1e3 for o in Path('/proc/self/status').read_text().splitlines() if o.startswith('VmRSS'))
 alive = [type(o).__name__ for o in gc.get_objects()]
-print(resident, len(os.listdir('/proc/self/fd')), threading.active_count(), alive.count('PlaySession'), alive.count('Learner'), sum(o=='PlayPanel' for o in alive), len(alive))
+print(resident, len(os.listdir('/proc/self/fd')), threading.active_count(), alive.count('PlaySession'), alive.count('Learner'), alive.count('Caddy'), len(alive))
 '''
 
 def ask(client, code, cell):
@@ -132,9 +132,9 @@ def reruns(folder, n):
         client.stop_channels()
         manager.shutdown_kernel(now=True)
     (early,files,threads,*alive,objects),(late,files_then,threads_then,*alive_then,objects_then) = ([float(o[0]), *map(int, o[1:])] for o in found)
-    assert (files_then, threads_then, alive_then[:2])==(files, threads, [1,1]), found
+    assert (files_then, threads_then, alive_then)==(files, threads, [1,1,2]), found # the session's model and the learner's
     assert late<1.05*early+8, found
-    return dict(runs=n, memory=round(early, 1), memory_at_end=round(late, 1), files=files, most_files=files_then, threads=threads, sessions=alive_then[0], learners=alive_then[1], objects_a_run=round((objects_then-objects)/(n-max(3, n//5))))
+    return dict(runs=n, memory=round(early, 1), memory_at_end=round(late, 1), files=files, most_files=files_then, threads=threads, sessions=alive_then[0], learners=alive_then[1], models=alive_then[2], objects_a_run=round((objects_then-objects)/(n-max(3, n//5))))
 
 # ---- thousands of tiny files
 
