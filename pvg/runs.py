@@ -230,7 +230,8 @@ def keep_copies(
     if numbers.get('validated')==step: another_name(path, beside(path, f'step-{step:08d}'))
     if numbers.get('best_step')==step: another_name(path, beside(path, 'best'))
     kept = sorted(path.parent.glob(glob.escape(beside(path, 'step-').stem)+'[0-9]'*8+'.safetensors'))
-    for old in kept[:-keep]: old.unlink(missing_ok=True)
+    for old in kept[:-keep]:
+        with suppress(OSError): old.unlink()
 
 
 @patch
