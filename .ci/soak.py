@@ -3,8 +3,8 @@
 Training, play, a notebook cell that is run again in a real kernel, and a folder of thousands of tiny files. Memory, open files and threads are read
 after a fifth of each, when what is kept is there, and from then on to the end. Reads /proc, so it runs on Linux.
 """
-import argparse, gc, json, os, sys, tempfile, threading, time, warnings
-from functools import partial
+import argparse, ctypes, gc, json, os, sys, tempfile, threading, time, warnings
+from contextlib import suppress
 from pathlib import Path
 
 for lib in ('OMP', 'MKL', 'OPENBLAS'): os.environ.setdefault(f'{lib}_NUM_THREADS', '1')
@@ -25,9 +25,13 @@ torch.set_num_threads(1)
 
 SMALL = dict(width=32, height=32, features=8, hidden=8)
 
+def trim():
+    "Give back to the system what is free, so that what is read is in use"
+    with suppress(AttributeError): ctypes.CDLL(None).malloc_trim(0)
+
 def usage(collect=True):
     "Megabytes of memory, open files, and threads of this process"
-    if collect: gc.collect()
+    if collect: gc.collect(); trim()
     resident = next(int(o.split()[1])/1e3 for o in Path('/proc/self/status').read_text().splitlines() if o.startswith('VmRSS'))
     return resident, len(os.listdir('/proc/self/fd')), threading.active_count()
 
@@ -80,7 +84,7 @@ def playing(folder, n):
 # ---- the same cell again and again, in a kernel
 
 SETUP = '''
-import gc, os, threading
+import contextlib, ctypes, gc, os, threading
 from pathlib import Path
 from pvg.data.clips import clip_dataloaders
 from pvg.data.store import VideoStore
@@ -98,6 +102,7 @@ panel
 '''
 COUNT = '''
 gc.collect()
+with contextlib.suppress(AttributeError): ctypes.CDLL(None).malloc_trim(0)
 resident = next(int(o.split()[1])/1e3 for o in Path('/proc/self/status').read_text().splitlines() if o.startswith('VmRSS'))
 alive = [type(o).__name__ for o in gc.get_objects()]
 print(resident, len(os.listdir('/proc/self/fd')), threading.active_count(), alive.count('PlaySession'), alive.count('Learner'), alive.count('Caddy'), len(alive))
