@@ -3,8 +3,8 @@
 Training, play, a notebook cell that is run again in a real kernel, and a folder of thousands of tiny files. Memory, open files and threads are read
 after a fifth of each, when what is kept is there, and from then on to the end. Reads /proc, so it runs on Linux.
 """
-import argparse, gc, json, os, sys, tempfile, threading, time, warnings
-from functools import partial
+import argparse, ctypes, gc, json, os, sys, tempfile, threading, time, warnings
+from contextlib import suppress
 from pathlib import Path
 
 for lib in ('OMP', 'MKL', 'OPENBLAS'): os.environ.setdefault(f'{lib}_NUM_THREADS', '1')
@@ -25,9 +25,13 @@ torch.set_num_threads(1)
 
 SMALL = dict(width=32, height=32, features=8, hidden=8)
 
-def usage():
+def trim():
+    "Give back to the system what is free, so that what is read is in use"
+    with suppress(AttributeError): ctypes.CDLL(None).malloc_trim(0)
+
+def usage(collect=True):
     "Megabytes of memory, open files, and threads of this process"
-    gc.collect()
+    if collect: gc.collect(); trim()
     resident = next(int(o.split()[1])/1e3 for o in Path('/proc/self/status').read_text().splitlines() if o.startswith('VmRSS'))
     return resident, len(os.listdir('/proc/self/fd')), threading.active_count()
 
@@ -36,8 +40,8 @@ class Watcher:
     def __init__(self, total): self.total,self.first,self.last,self.most = total,None,None,None
 
     def look(self, done):
-        "Read, some fifty times in all"
-        if done!=self.total and (5*done<self.total or done%max(1, self.total//50)): return
+        "Read, some twenty times in all"
+        if done!=self.total and (5*done<self.total or done%max(1, self.total//20)): return
         self.last = usage()
         self.first = self.first or self.last
         self.most = tuple(map(max, self.most or self.last, self.last))
@@ -80,7 +84,7 @@ def playing(folder, n):
 # ---- the same cell again and again, in a kernel
 
 SETUP = '''
-import gc, os, threading
+import contextlib, ctypes, gc, os, threading
 from pathlib import Path
 from pvg.data.clips import clip_dataloaders
 from pvg.data.store import VideoStore
@@ -98,9 +102,10 @@ panel
 '''
 COUNT = '''
 gc.collect()
+with contextlib.suppress(AttributeError): ctypes.CDLL(None).malloc_trim(0)
 resident = next(int(o.split()[1])/1e3 for o in Path('/proc/self/status').read_text().splitlines() if o.startswith('VmRSS'))
 alive = [type(o).__name__ for o in gc.get_objects()]
-print(resident, len(os.listdir('/proc/self/fd')), threading.active_count(), alive.count('PlaySession'), alive.count('Learner'), sum(o=='PlayPanel' for o in alive), len(alive))
+print(resident, len(os.listdir('/proc/self/fd')), threading.active_count(), alive.count('PlaySession'), alive.count('Learner'), alive.count('Caddy'), len(alive))
 '''
 
 def ask(client, code, cell):
@@ -132,9 +137,9 @@ def reruns(folder, n):
         client.stop_channels()
         manager.shutdown_kernel(now=True)
     (early,files,threads,*alive,objects),(late,files_then,threads_then,*alive_then,objects_then) = ([float(o[0]), *map(int, o[1:])] for o in found)
-    assert (files_then, threads_then, alive_then[:2])==(files, threads, [1,1]), found
+    assert (files_then, threads_then, alive_then)==(files, threads, [1,1,2]), found # the session's model and the learner's
     assert late<1.05*early+8, found
-    return dict(runs=n, memory=round(early, 1), memory_at_end=round(late, 1), files=files, most_files=files_then, threads=threads, sessions=alive_then[0], learners=alive_then[1], objects_a_run=round((objects_then-objects)/(n-max(3, n//5))))
+    return dict(runs=n, memory=round(early, 1), memory_at_end=round(late, 1), files=files, most_files=files_then, threads=threads, sessions=alive_then[0], learners=alive_then[1], models=alive_then[2], objects_a_run=round((objects_then-objects)/(n-max(3, n//5))))
 
 # ---- thousands of tiny files
 
@@ -160,7 +165,7 @@ def tiny_files(folder, made, n):
     for i in range(n): (folder/f'films-{n}'/f'{i:05d}-{made[i%len(made)][0]}').write_bytes(made[i%len(made)][1])
     samples,over = [usage()],threading.Event()
     def sample():
-        while not over.wait(.05): samples.append(usage())
+        while not over.wait(.02): samples.append(usage(collect=False))
     sampler = threading.Thread(target=sample); sampler.start()
     begun = time.process_time()
     report = acquire(folder/f'films-{n}', folder/f'store-{n}', 16, 16, 10, workers=0, split=(1,0,0), progress=False)

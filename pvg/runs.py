@@ -175,7 +175,7 @@ class SaveTraining(Callback):
     def before_epoch(self): self.validated = False
     def after_validate(self): self.validated,self.last_validated = True,self.learn.training_schedule.step
     def after_epoch(self): # when everything that validation changed is put back
-        if self.keep and self.validated: self.keep_validated(float(self.learn.recorder.loss.value))
+        if self.keep and self.validated: self._keep_validated(float(self.learn.recorder.loss.value))
 
     def after_fit(self): self.save(self.learn.pct_train if getattr(self.learn, 'asked_to_stop', None) else 1., last=True)
 
@@ -239,11 +239,12 @@ def keep_copies(
     if numbers.get('validated')==step: another_name(path, beside(path, f'step-{step:08d}'))
     if numbers.get('best_step')==step: another_name(path, beside(path, 'best'))
     kept = sorted(path.parent.glob(glob.escape(beside(path, 'step-').stem)+'[0-9]'*8+'.safetensors'))
-    for old in kept[:-keep]: old.unlink(missing_ok=True)
+    for old in kept[:-keep]:
+        with suppress(OSError): old.unlink()
 
 
 @patch
-def keep_validated(self:SaveTraining,
+def _keep_validated(self:SaveTraining,
     loss:float, # Of the validation
 ):
     "Save what was validated, and keep it"
