@@ -197,7 +197,6 @@ def _act(self:Caddy, clip, states, attention, noise, member=0):
 
 
 @patch
-@torch.no_grad()
 def observe(self:Caddy,
     clip:torch.Tensor, # (batch, T, 3*stacking or 3, height, width) in [-1, 1]
     noise:float=0.,    # Scale of the action network's sampling noise
@@ -206,8 +205,9 @@ def observe(self:Caddy,
     "Which actions happened in a clip"
     if self.config.action_network=='states': clip = self.stacked(clip)
     self.check_clip(clip, alone=True)
-    states = self.encode(clip) if self.config.action_network=='states' else (None,None)
-    return self._act(clip, *states, noise, member)
+    with torch.no_grad():
+        states = self.encode(clip) if self.config.action_network=='states' else (None,None)
+        return self._act(clip, *states, noise, member)
 
 # %% ../../nbs/25_model.caddy.ipynb #a5cd7069
 @patch
@@ -304,7 +304,6 @@ def roll(self:Caddy,
 
 # %% ../../nbs/25_model.caddy.ipynb #385e6c84
 @patch
-@torch.no_grad()
 def imagine(self:Caddy,
     clip:torch.Tensor,           # True frames to begin with, stacked or alone, (batch, context, 3*stacking or 3, height, width)
     actions:torch.Tensor,        # Indices (batch, n), or one-hot (batch, n, actions)
@@ -312,10 +311,11 @@ def imagine(self:Caddy,
 ) -> torch.Tensor: # The n frames that follow the first one, (batch, n, 3, height, width)
     "The video that these actions make; the first `context` frames are true to it"
     clip,memory,images = self.stacked(clip),None,[]
-    for t in range(actions.shape[1]):
-        seen = clip[:,t] if t<clip.shape[1] else stack_newest(images[-1], seen)
-        image,memory = self.play_step(seen, actions[:,t], memory, None if variation is None else variation[:,t])
-        images.append(image)
+    with torch.no_grad():
+        for t in range(actions.shape[1]):
+            seen = clip[:,t] if t<clip.shape[1] else stack_newest(images[-1], seen)
+            image,memory = self.play_step(seen, actions[:,t], memory, None if variation is None else variation[:,t])
+            images.append(image)
     return torch.stack(images, dim=1)
 
 
