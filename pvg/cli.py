@@ -62,13 +62,13 @@ def discover(
     from pvg.core import writable_folder
     from pvg.discover import discover, pick_skip, sweep_actions
     from pvg.watch import save_discovery
-    out = writable_folder(Path(out or f'results/{run_name(None, "discover", videos)}'))
+    folder = writable_folder(Path(out or f'results/{run_name(None, "discover", videos)}'))
     size = _halved(videos)
     if skip is None: skip = pick_skip(videos, size=size)
     options = dict(steps=steps, size=size, skip=skip, seed=seed, device=device)
     found = sweep_actions(videos, counts, **options) if len(counts)>1 else discover(videos, counts[0], **options)
     print(found)
-    print(f'Pictures and numbers:  {save_discovery(found, videos, out, size, device)}')
+    print(f'Pictures and numbers:  {save_discovery(found, videos, folder, size, device)}')
 
 # %% ../nbs/80_cli.ipynb #45d48b0b
 def _halved(store):
@@ -564,7 +564,7 @@ def check(
     if damaged: raise PvgError(f'{damaged} of {len(found)} {"is" if damaged==1 else "are"} damaged or not what it should be')
 
 # %% ../nbs/80_cli.ipynb #0093113b
-commands = dict(demo=demo, record=record, acquire=acquire, convert=convert, discover=discover, train=train,
+commands:dict = dict(demo=demo, record=record, acquire=acquire, convert=convert, discover=discover, train=train,
                 play=play, export=export, reconstruct=reconstruct, evaluate=evaluate, check=check, bench=bench)
 
 

@@ -140,11 +140,11 @@ def train(
             return model.eval()
         every = 10**6 if seconds else max(1, min(valid_every, config.steps))
         dls = training_loaders(store, config, every, state[1]['step'] if state else 0, splits=splits, valid_batches=valid_batches, seed=seed, device=device)
-        trackers = [tracker(o, path.parent.name, results or path.parent) for o in track]
+        trackers = [tracker(o, path.parent.name, Path(results or path.parent)) for o in track]
         half = half_precision_pays(device) and ours if half_precision is None else half_precision
-        cbs = [SaveTraining(path, store, splits[-1], state=state, keep=keep), *trackers, *([ProgressLine()] if progress else []), *([HalfPrecision(device.type)] if half else []),
-               *([] if ours else [ActionAlarm(revive=revive, progress=progress)]), *([Watch(results), WriteRow(Path(results)/'log.csv', progress)] if results else []), *cbs]
-        learn = playable_learner(dls, config, model=model, vgg=vgg, cbs=cbs)
+        callbacks = [SaveTraining(path, store, splits[-1], state=state, keep=keep), *trackers, *([ProgressLine()] if progress else []), *([HalfPrecision(device.type)] if half else []),
+               *([] if ours else [ActionAlarm(revive=revive, progress=progress)]), *([Watch(Path(results)), WriteRow(Path(results)/'log.csv', progress)] if results else []), *cbs]
+        learn = playable_learner(dls, config, model=model, vgg=vgg, cbs=callbacks)
         room_for_checkpoints(path.parent, learn.model, keep+2 if keep else 1)
         if model is None and (ours or warm_start): _discover(learn, store, splits[0], discovery_steps, seed, progress, results)
         return _fit(learn, config, state, seconds, begin, path, progress)

@@ -13,6 +13,7 @@ from dataclasses import asdict,dataclass,field,replace
 from io import BytesIO
 from itertools import islice
 from pathlib import Path
+from typing import BinaryIO
 import numpy as np
 from fastcore.basics import patch
 from ..core import PvgError,_sync_folder,write_atomic
@@ -224,7 +225,8 @@ class StoreWriter:
         self.header = dict(format=_format, version=_version, width=int(width), height=int(height), fps=float(fps),
             codec=dict(name=self.codec.name, **asdict(self.codec)), chunk_frames=int(chunk_frames),
             metadata=_as_json(metadata or {}, 'the store'))
-        self.videos,self.columns,self.chunks,self.shard,self.offset,self.file = [],[],[],-1,0,None
+        self.videos,self.columns,self.chunks,self.shard,self.offset = [],[],[],-1,0
+        self.file:BinaryIO = None # The shard that is written now
         self.names,self.shapes = set(),{}
         _is_free(self.path, overwrite)
         try:
