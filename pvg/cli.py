@@ -219,21 +219,26 @@ def train(
     from pvg.recipe import train, train_run
     if out and not out.endswith('.safetensors'): raise PvgError(f'a checkpoint is a file that ends in .safetensors, not {out}')
     preset,run,videos = _what(store, preset, config, run)
-    given = dict(n_actions=_choose_count(videos, actions, seed, device), steps=steps, batch_size=batch_size, lr=lr, perceptual_weight=perceptual)
+    place = Run(run_name(run, getattr(preset, 'name', preset), videos), root)
+    begun = place.found if not out else out if resume else None
+    given = dict(n_actions=_choose_count(videos, actions, seed, device, begun), steps=steps, batch_size=batch_size, lr=lr, perceptual_weight=perceptual)
     options = dict(preset=preset, seconds=None if minutes is None else 60*minutes, warm_start=warm_start, vgg=vgg, valid_every=valid_every, track=tuple(track.split(',')) if track else (),
                    seed=seed, device=device, **({} if keep is None else dict(keep=keep)), **given)
-    place = Run(run_name(run, getattr(preset, 'name', preset), videos), root)
     model = train(videos, out, resume=resume, **options) if out else train_run(videos, place.name, root, **options)
     out = out or str(place.checkpoint)
     if out==str(place.checkpoint): print(f'Pictures and log:  {place.results}')
     print(f'{out}: actions {", ".join(model.card.get("actions", []) or [str(i+1) for i in range(model.config.n_actions)])}\nPlay it:  pvg play {out}')
 
 # %% ../nbs/80_cli.ipynb #241a8093
-def _choose_count(videos, actions, seed, device):
-    "The number of actions: as given, or the recommended one of a range"
+def _choose_count(videos, actions, seed, device, begun=None):
+    "The number of actions: as given, or the recommended one of a range, or that of the checkpoint that training goes on from"
     if actions is None: return None
     counts = action_counts(actions)
     if len(counts)==1: return counts[0]
+    from pathlib import Path
+    if begun is not None and Path(begun).is_file():
+        from pvg.checkpoint import load_model
+        return load_model(begun).config.n_actions
     from pvg.discover import sweep_actions
     sweep = sweep_actions(videos, counts, seed=seed, device=device)
     print(sweep, flush=True)

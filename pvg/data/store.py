@@ -428,7 +428,7 @@ def __exit__(self:StoreWriter, kind, error, trace):
 def _read_manifest(path):
     "The manifest of the store at `path`, or an error that says why it is none"
     file = path/'manifest.json'
-    if not path.is_dir(): raise StoreError(f'{path} is not a folder; a store is a folder with a manifest.json' if path.exists() else f'There is no store at {path}')
+    if not path.is_dir(): raise StoreError(f'{path} is not a folder; a store is a folder with a manifest.json' if path.exists() else f'There is no store at {path}: pvg record and pvg acquire make one')
     try: manifest = json.loads(file.read_bytes())
     except FileNotFoundError as e: raise StoreError(f'{path} is not a store: it has no manifest.json') from e
     except (ValueError,RecursionError) as e: raise StoreError(f'{file} is damaged: it is not JSON ({str(e)[:80]}); record or copy the store again') from e
