@@ -9,7 +9,7 @@ __all__ = ['commands', 'record', 'discover', 'action_counts', 'acquire', 'conver
            'bench', 'check', 'usage', 'command_parser', 'run', 'main']
 
 # %% ../nbs/80_cli.ipynb #1b10becc
-import argparse, inspect, re, sys, warnings
+import argparse, inspect, os, re, sys, warnings
 from fastcore.docments import docments
 from . import __version__
 from .core import PvgError, one_line
@@ -624,7 +624,13 @@ def main(
     argv = list(sys.argv[1:] if argv is None else argv)
     debug = '--debug' in argv
     if not debug: warnings.filterwarnings('ignore', message='.*torch.jit.script.*', category=FutureWarning) # fastai's import, nothing a user can mend
-    try: return run([o for o in argv if o!='--debug'])
+    try:
+        status = run([o for o in argv if o!='--debug'])
+        sys.stdout.flush()
+        return status
+    except BrokenPipeError: # whoever read along has seen enough, as in `pvg --help | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except KeyboardInterrupt: print('pvg: stopped', file=sys.stderr); return 130
     except (PvgError, OSError, MemoryError) as e:
         if debug: raise
