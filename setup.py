@@ -3,7 +3,7 @@ import re
 from configparser import ConfigParser
 from pathlib import Path
 
-from setuptools import find_packages, setup
+from setuptools import find_namespace_packages, setup
 
 here = Path(__file__).resolve().parent
 parser = ConfigParser(delimiters=['='], interpolation=None)
@@ -55,7 +55,7 @@ setup(
         'Topic :: Scientific/Engineering :: Artificial Intelligence',
         'Programming Language :: Python :: 3 :: Only',
         *[f'Programming Language :: Python :: {p}' for p in pythons]],
-    packages=find_packages(include=[cfg['lib_name'], f'{cfg["lib_name"]}.*']),
+    packages=find_namespace_packages(include=[cfg['lib_name'], f'{cfg["lib_name"]}.*'], exclude=['*.__pycache__']), # folders of data included
     package_data={cfg['lib_name']: requirements('package_data')}, # globs inside the package: files that are not Python
     python_requires=f'>={cfg["min_python"]}',
     install_requires=requirements('requirements'),

@@ -66,6 +66,10 @@ def step_pages():
     "every link, heading, picture and name on the pages leads somewhere, and the sidebar names every page"
     script('pages.py')
 
+def step_site():
+    "nbdev makes pages for Quarto of all notebooks, and every link in them leads somewhere"
+    script('site.py')
+
 def step_blocks():
     "every command that README and pages show is one that works"
     script('blocks.py')

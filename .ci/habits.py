@@ -1,5 +1,5 @@
 """Files around the package agree with it: `python .ci/habits.py`. Versions, extras, the container's rules, workflows and templates."""
-import re, shutil, sys
+import ast, re, shutil, sys
 from configparser import ConfigParser
 from pathlib import Path
 
@@ -28,8 +28,35 @@ def container(text):
     for word in ('ENTRYPOINT', 'CMD'):
         if not any(w==word and rest.startswith('[') for w,rest in words): yield f'{word} is not a list'
 
+NEWER = {'tomllib': 3.11, 'datetime.UTC': 3.11, 'enum.StrEnum': 3.11, 'typing.Self': 3.11, 'typing.assert_never': 3.11, 'typing.LiteralString': 3.11, 'contextlib.chdir': 3.11,
+         'hashlib.file_digest': 3.11, 'asyncio.timeout': 3.11, 'asyncio.TaskGroup': 3.11, 'asyncio.Runner': 3.11, 'math.cbrt': 3.11, 'math.exp2': 3.11, 'operator.call': 3.11, 'ExceptionGroup': 3.11,
+         'itertools.batched': 3.12, 'typing.override': 3.12, 'math.sumprod': 3.12, 'shutil.rmtree(onexc)': 3.12, 'os.process_cpu_count': 3.13, 'copy.replace': 3.13, 'warnings.deprecated': 3.13} # what Python got after 3.10
+
+def too_new(source, least):
+    "What a module needs of a newer Python than `least`, such as (3, 10): its grammar, and names of the standard library"
+    try: tree = ast.parse(source, feature_version=least)
+    except SyntaxError as e: yield f'line {e.lineno}: {e.msg}'; return
+    for node in ast.walk(tree):
+        found = []
+        if isinstance(node, ast.Import): found = [a.name for a in node.names]
+        elif isinstance(node, ast.ImportFrom): found = [node.module or '', *(f'{node.module}.{a.name}' for a in node.names)]
+        elif isinstance(node, ast.Attribute): found = [ast.unparse(node)]
+        elif isinstance(node, ast.Name): found = [node.id]
+        elif isinstance(node, ast.Call): found = [f'{ast.unparse(node.func)}({k.arg})' for k in node.keywords]
+        yield from (f'line {node.lineno}: {o} is of Python {NEWER[o]}' for o in found if o in NEWER and NEWER[o]>float(f'{least[0]}.{least[1]}'))
+
+def python_problems(least, classifiers):
+    "Modules that ask for a newer Python than the settings say, and workflows that leave one out"
+    for path in sorted([*(ROOT/'pvg').rglob('*.py'), *(ROOT/'.ci').glob('*.py')]):
+        yield from (f'{path.relative_to(ROOT)}: {o}' for o in too_new(path.read_text(encoding='utf-8'), least))
+    tested = yaml.safe_load(read('.github/workflows/test.yaml'))['jobs']['test']['strategy']['matrix']['python']
+    for version in classifiers:
+        if version not in tested: yield f'.github/workflows/test.yaml: Python {version} is promised and not tested'
+
 def problems():
     cfg = settings()
+    least = tuple(map(int, cfg['min_python'].split('.')))
+    yield from python_problems(least, [f'3.{n}' for n in range(least[1], 14)])
     for why in container(read('Dockerfile')): yield f'Dockerfile: {why}'
     have = {k.removesuffix('_requirements') for k in cfg if k.endswith('_requirements')}
     for name in ('Dockerfile', 'environment.yml', 'README.md', 'nbs/72_hub.ipynb', 'pvg/watch.py', 'pvg/hub.py', 'pvg/metrics/frame.py'):

@@ -4,7 +4,7 @@ The sidebar names every page exactly once; nbs/nbdev.yml is what nbdev would wri
 every link to a page, heading, file or picture of ours leads somewhere, in notebooks, README.md and CONTRIBUTING.md; names of
 pvg's symbols in the text are symbols that there are; no page is without a picture or an example.
 """
-import ast, json, re, sys
+import ast, builtins, json, re, sys
 from collections import Counter
 from pathlib import Path
 
@@ -107,6 +107,18 @@ def emptiness(path, root):
     for i,c in enumerate(cells(path)):
         if c['cell_type']=='code' and any(o['output_type']=='error' for o in c.get('outputs', [])): yield f'{path.relative_to(root).as_posix()}: cell {i} shows an error'
 
+def import_problems(path, root):
+    "Cells that import and do more than that: for the reference nbdev runs such cells without those before them"
+    if path.suffix!='.ipynb': return
+    found = [text(c) for c in cells(path) if c['cell_type']=='code']
+    if not any(re.match(r'#\|\s*default_exp', o) for o in found): return
+    for source in found:
+        if re.search(r'(?m)^#\|\s*(exporti?|exec_doc|eval)\b', source): continue
+        nodes = list(ast.walk(ast.parse(re.sub(r'(?m)^(\s*)[%!].*$', r'\1pass', source))))
+        got = {(a.asname or a.name).split('.')[0] for n in nodes if isinstance(n, (ast.Import, ast.ImportFrom)) for a in n.names}
+        wants = {n.id for n in nodes if isinstance(n, ast.Name)}-got-set(dir(builtins))
+        if got and wants: yield f'{path.relative_to(root).as_posix()}: a cell imports {", ".join(sorted(got))[:60]} and does more: imports have a cell of their own, at the top'
+
 def quarto_problems(config):
     "Keys of _quarto.yml that Quarto does not know"
     for key,value in config.items():
@@ -152,6 +164,7 @@ def problems(root):
         yield from link_problems(path, root, known)
         yield from symbol_problems(path, root, known)
         yield from emptiness(path, root)
+        yield from import_problems(path, root)
 
 if __name__=='__main__':
     wrong = list(problems(Path(__file__).resolve().parent.parent))

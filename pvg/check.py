@@ -69,6 +69,7 @@ def check_store(
     from tqdm.auto import tqdm
     path = Path(os.path.abspath(path))
     found = Checked(path, 'store')
+    files:dict
     try: files = {k: dict(bytes=int(v['bytes']), sha256=str(v['sha256'])) for k,v in _read_manifest(path)['files'].items()}
     except StoreError as e: found.problems.append(str(e)); return found
     except (KeyError, TypeError, ValueError, AttributeError): found.problems.append('manifest.json lists no files'); return found

@@ -60,7 +60,8 @@ def load_model(
     _unbroken(path, tensors, header, 'seal')
     frames = _start_frames(tensors.pop('start_frames', None), path)
     try:
-        config = CaddyConfig(**{k: tuple(v) if isinstance(v, list) else v for k,v in json.loads(header['config']).items()})
+        fields:dict = {k: tuple(v) if isinstance(v, list) else v for k,v in json.loads(header['config']).items()}
+        config = CaddyConfig(**fields)
         model,card = _built(config, lambda _: {k.removeprefix('model.'): v for k,v in tensors.items()}, path),dict(json.loads(header.get('card', '{}')))
     except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as e: raise PvgError(f'{path} was not written by pvg, or by a newer one: {one_line(e)}') from None
     if isinstance(card.get('actions'), list): card['actions'] = [one_line(o, 60) for o in card['actions']] # they go to terminals, pages and plots

@@ -9,7 +9,7 @@ __all__ = ['commands', 'record', 'discover', 'action_counts', 'acquire', 'conver
            'show_page', 'bench', 'check', 'usage', 'command_parser', 'run', 'main']
 
 # %% ../nbs/80_cli.ipynb #1b10becc
-import argparse, inspect, re, sys, warnings
+import argparse, inspect, os, re, sys, warnings
 from fastcore.docments import docments
 from . import __version__
 from .core import PvgError, one_line
@@ -62,13 +62,13 @@ def discover(
     from pvg.core import writable_folder
     from pvg.discover import discover, pick_skip, sweep_actions
     from pvg.watch import save_discovery
-    out = writable_folder(Path(out or f'results/{run_name(None, "discover", videos)}'))
+    folder = writable_folder(Path(out or f'results/{run_name(None, "discover", videos)}'))
     size = _halved(videos)
     if skip is None: skip = pick_skip(videos, size=size)
     options = dict(steps=steps, size=size, skip=skip, seed=seed, device=device)
     found = sweep_actions(videos, counts, **options) if len(counts)>1 else discover(videos, counts[0], **options)
     print(found)
-    print(f'Pictures and numbers:  {save_discovery(found, videos, out, size, device)}')
+    print(f'Pictures and numbers:  {save_discovery(found, videos, folder, size, device)}')
 
 # %% ../nbs/80_cli.ipynb #45d48b0b
 def _halved(store):
@@ -223,10 +223,11 @@ def train(
     from pvg.recipe import train, train_run
     if out and not out.endswith('.safetensors'): raise PvgError(f'a checkpoint is a file that ends in .safetensors, not {out}')
     preset,run,videos = _what(store, preset, config, run)
-    given = dict(n_actions=_choose_count(videos, actions, seed, device), steps=steps, batch_size=batch_size, lr=lr, perceptual_weight=perceptual)
+    place = Run(run_name(run, getattr(preset, 'name', preset), videos), root)
+    begun = place.found if not out else out if resume else None
+    given = dict(n_actions=_choose_count(videos, actions, seed, device, begun), steps=steps, batch_size=batch_size, lr=lr, perceptual_weight=perceptual)
     options = dict(preset=preset, seconds=None if minutes is None else 60*minutes, warm_start=warm_start, vgg=vgg, valid_every=valid_every, track=tuple(track.split(',')) if track else (),
                    seed=seed, device=device, half_precision=half_precision or None, parts=parts, recompute=recompute, **({} if keep is None else dict(keep=keep)), **given)
-    place = Run(run_name(run, getattr(preset, 'name', preset), videos), root)
     model = train(videos, out, resume=resume, **options) if out else train_run(videos, place.name, root, **options)
     if process_number(): return # of several processes the first one talks
     out = out or str(place.checkpoint)
@@ -234,11 +235,15 @@ def train(
     print(f'{out}: actions {", ".join(model.card.get("actions", []) or [str(i+1) for i in range(model.config.n_actions)])}\nPlay it:  pvg play {out}')
 
 # %% ../nbs/80_cli.ipynb #241a8093
-def _choose_count(videos, actions, seed, device):
-    "The number of actions: as given, or the recommended one of a range"
+def _choose_count(videos, actions, seed, device, begun=None):
+    "The number of actions: as given, or the recommended one of a range, or that of the checkpoint that training goes on from"
     if actions is None: return None
     counts = action_counts(actions)
     if len(counts)==1: return counts[0]
+    from pathlib import Path
+    if begun is not None and Path(begun).is_file():
+        from pvg.checkpoint import load_model
+        return load_model(begun).config.n_actions
     from pvg.discover import sweep_actions
     sweep = sweep_actions(videos, counts, seed=seed, device=device)
     print(sweep, flush=True)
@@ -451,6 +456,7 @@ def serve_panel(
     import importlib.util, signal, subprocess, tempfile, webbrowser
     if importlib.util.find_spec('voila') is None: raise PvgError('the page needs Voila: pip install voila; or play with --headless SCRIPT')
     port = free_port(port)
+    print('Starting the page: some seconds ...', flush=True)
     with tempfile.TemporaryDirectory() as private:
         address,command = _prepare_page(private, checkpoint, fps, port, folder, start)
         process = subprocess.Popen(command, cwd=private)
@@ -585,7 +591,7 @@ def check(
     if damaged: raise PvgError(f'{damaged} of {len(found)} {"is" if damaged==1 else "are"} damaged or not what it should be')
 
 # %% ../nbs/80_cli.ipynb #0093113b
-commands = dict(demo=demo, record=record, acquire=acquire, convert=convert, discover=discover, train=train,
+commands:dict = dict(demo=demo, record=record, acquire=acquire, convert=convert, discover=discover, train=train,
                 play=play, export=export, reconstruct=reconstruct, evaluate=evaluate, check=check, bench=bench)
 
 
@@ -639,7 +645,13 @@ def main(
     argv = list(sys.argv[1:] if argv is None else argv)
     debug = '--debug' in argv
     if not debug: warnings.filterwarnings('ignore', message='.*torch.jit.script.*', category=FutureWarning) # fastai's import, nothing a user can mend
-    try: return run([o for o in argv if o!='--debug'])
+    try:
+        status = run([o for o in argv if o!='--debug'])
+        sys.stdout.flush()
+        return status
+    except BrokenPipeError: # whoever read along has seen enough, as in `pvg --help | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except KeyboardInterrupt: print('pvg: stopped', file=sys.stderr); return 130
     except (PvgError, OSError, MemoryError) as e:
         if debug: raise

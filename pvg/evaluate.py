@@ -44,7 +44,7 @@ def chosen_metrics(
     _check_files(weights)
     frame = frame_metrics([o for o in names if here(o) and o not in _video_steps], weights)
     frame = {o: _no_home(frame.get(o, why)) for o in names if o not in _video_steps}
-    video = {o: why for o in names if o in _video_steps}
+    video:dict = {o: why for o in names if o in _video_steps}
     for o in filter(here, list(video)):
         try: video[o] = _video_steps[o](weights.get(o), device)
         except PvgError as e: video[o] = _no_home(str(e))
@@ -385,7 +385,8 @@ def evaluate(
     true,context = drawn.true_clips(store, split, skip),drawn.facts.get('context', context)
     device = device or (next((o.device for o in model.parameters()), None) if model is not None else None)
     finder,function,remark = chosen_detector(detector, store, weights, device)
-    metrics,video_steps = _possible(*chosen_metrics(metrics, weights, fetch, device), true[0], drawn[0], device)
+    frame_steps,video_steps = chosen_metrics(metrics, weights, fetch, device)
+    metrics,video_steps = _possible(frame_steps, video_steps, true[0], drawn[0], device)
     n = _action_count(model, drawn)
     frame,video,action = FrameMeter(metrics, context, device),VideoMeter(video_steps),ActionMeter(n, function, context, lost_distance)
     played = dict(held=dict(starts=starts, steps=steps), random_clips=random_clips) if model is not None else {}
@@ -454,8 +455,10 @@ def resampled(
     there = [np.isfinite(t).all(axis=1) for t in a.true]
     counts = dict(add=[(t & np.isfinite(d).all(axis=1)).sum() for t,d in zip(there, a.drawn)], mdr=[t.sum() for t in there])
     out = {f'{k}/avg' if f'{k}/avg' in e.measures else k: _ratio(weights, v, counts.get(k)) for k,v in e.clips.items()}
-    if 'delta_mse' not in e.measures.reasons: out |= resampled_delta(*a.pooled(), weights)
-    if len(a.known)==a.n: out |= resampled_agreement(*zip(*a.known), a.n_actions, weights)
+    if 'delta_mse' not in e.measures.reasons:
+        delta,actions,clips = a.pooled()
+        out |= resampled_delta(delta, actions, clips, weights)
+    if len(a.known)==a.n: out |= resampled_agreement([f for f,_ in a.known], [t for _,t in a.known], a.n_actions, weights)
     return out
 
 

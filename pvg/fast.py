@@ -126,7 +126,7 @@ class PlayResidual(nn.Module):
         super().__init__()
         self.first,self.second = PlayConv(folded(block.conv1, block.norm1)),PlayConv(folded(block.conv2, block.norm2, outputs), None)
         self.shrink = block.conv1.downsampling
-        self.skip = block.skip if isinstance(block.skip, nn.Identity) else PlayConv(folded(*block.skip, outputs), None)
+        self.skip = block.skip if isinstance(block.skip, nn.Identity) else PlayConv(folded(block.skip[0], block.skip[1], outputs), None)
 
     def forward(self, x):
         small = x if self.shrink==1 else F.avg_pool2d(x, self.shrink)
@@ -326,7 +326,7 @@ def fast_for_play(
     return FastPlayer(model, dtype).eval()
 
 # %% ../nbs/28_fast.ipynb #123c2740
-_players = weakref.WeakKeyDictionary()
+_players:weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
 
 
 def player_of(

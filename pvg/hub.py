@@ -65,8 +65,8 @@ def push_model(
     "Share a model: weights, page and moving picture in one commit"
     model,api = open_model(source),api or hub_api(token)
     if model.start_frames is None: raise PvgError('a model to share brings frames to begin from: save_model(model, path, card, start_frames)')
-    with tempfile.TemporaryDirectory() as folder:
-        folder = Path(folder)
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
         save_model(model, folder/'model.safetensors', model.card, model.start_frames)
         write_atomic(folder/'actions.gif', gif_bytes(held_actions(model), fps=8, scale=max(1, 160//model.config.width)))
         write_atomic(folder/'README.md', model_page(model, repo))

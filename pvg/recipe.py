@@ -161,12 +161,12 @@ def train(
             if progress: print(f'{path} is already finished, after {model.card.get("steps", 0)} steps: ask for more, or begin another run')
             return model.eval()
         dls = training_loaders(store, config, every, state[1]['step'] if state else 0, splits=splits, valid_batches=valid_batches, seed=seed, device=device)
-        trackers = [tracker(o, path.parent.name, results or path.parent) for o in track]
+        trackers = [tracker(o, path.parent.name, Path(results or path.parent)) for o in track]
         half = half_precision_pays(device) and ours if half_precision is None else half_precision
-        cbs = [SaveTraining(path, store, splits[-1], state=state, keep=keep), *trackers, *([ProgressLine()] if progress else []), *([HalfPrecision(device.type)] if half else []),
+        callbacks = [SaveTraining(path, store, splits[-1], state=state, keep=keep), *trackers, *([ProgressLine()] if progress else []), *([HalfPrecision(device.type)] if half else []),
                *([InParts(parts)] if parts>1 else []), *([Recompute()] if recompute else []), *([AcrossProcesses()] if process_count()>1 else []),
-               *([] if ours else [ActionAlarm(revive=revive, progress=progress)]), *([Watch(results), WriteRow(Path(results)/'log.csv', progress)] if results else []), *cbs]
-        learn = playable_learner(dls, config, model=model, vgg=vgg, cbs=cbs)
+               *([] if ours else [ActionAlarm(revive=revive, progress=progress)]), *([Watch(Path(results)), WriteRow(Path(results)/'log.csv', progress)] if results else []), *cbs]
+        learn = playable_learner(dls, config, model=model, vgg=vgg, cbs=callbacks)
         if first: room_for_checkpoints(path.parent, learn.model, keep+2 if keep else 1)
         if model is None and (ours or warm_start):
             if first: _discover(learn, store, splits[0], discovery_steps, seed, progress, results)

@@ -152,7 +152,7 @@ def report_blocks(
     data,e = evaluation.data(),evaluation
     captions = {k: v[0] for k,v in e.plots().items()} if captions is None else captions
     p = data['protocol']
-    out = [('h1', f'Evaluation of {e.name}'), ('p', f"{len(e.true)} clips of {e.true.length} frames from split {p['dataset']['split']} of {p['dataset']['name']}, drawn again from {p['context']} true frames "
+    out:list = [('h1', f'Evaluation of {e.name}'), ('p', f"{len(e.true)} clips of {e.true.length} frames from split {p['dataset']['split']} of {p['dataset']['name']}, drawn again from {p['context']} true frames "
             f"at {p['clips']['width']}x{p['clips']['height']}. The true frame 0 in front of each drawn clip is counted, as published; averages without it, and without all frames drawn from true ones, stand beside. Object: {p['detector']}.")]
     if others: out += [('h2','Side by side'), *_comparison([e,*others])]
     out += [('h2','Numbers'), ('table',_numbers(e))]

@@ -88,8 +88,9 @@ def action_space_plot(
     figure = Figure(figsize=(3.2,2.6), dpi=80, layout='constrained')
     axes = figure.subplots()
     for k,centre in enumerate(centres):
-        dots = axes.scatter(*points[chosen==k].T, s=9, label=f'{k+1}: {(chosen==k).mean():.0%}')
-        axes.scatter(*centre, marker='x', s=60, color=dots.get_facecolor())
+        x,y = points[chosen==k].T
+        dots = axes.scatter(x, y, s=9, label=f'{k+1}: {(chosen==k).mean():.0%}')
+        axes.scatter(centre[0], centre[1], marker='x', s=60, color=dots.get_facecolor())
     axes.legend(fontsize=7, title='action: share', title_fontsize=7)
     axes.tick_params(labelsize=7)
     canvas = FigureCanvasAgg(figure)

@@ -479,7 +479,7 @@ def acquire(
     used = [i for i in range(len(sources)) if i not in reasons]
     if not used:
         with suppress(OSError): folder.rmdir()
-        raise PvgError(f'None of {len(rows)} sources gives a video: {"; ".join(o["source"]+" "+o["note"] for o in rows[:3])}{"; ..." if len(rows)>3 else ""}')
+        raise PvgError(f'None of {len(rows)} sources gives a video: {"; ".join(o["source"]+": "+o["note"] for o in rows[:3])}{"; ..." if len(rows)>3 else ""}')
     lines = [f'Files in the folders that are no videos by their names: {others}'] if others else []
     report = _joined(destination, [Path(parts[i]) for i in used], [sources[i] for i in used], view, rows, lines, split, split_by, seed, overwrite)
     shutil.rmtree(folder, ignore_errors=True)

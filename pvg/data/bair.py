@@ -40,14 +40,14 @@ def crc32c(
     data:bytes, # Anything with bytes in it
 )->int: # The checksum, 32 bits
     "The Castagnoli checksum, as TFRecord files use it"
-    data,table,pairs = np.frombuffer(data, np.uint8),_zeros(0)[0],_pairs()
-    if len(data)<64:
-        crc = 0xFFFFFFFF
-        for byte in data.tolist(): crc = int(table[(crc^byte)&255])^crc>>8
-        return crc^0xFFFFFFFF
-    lanes = np.zeros(-(-len(data)>>_lane)<<_lane, np.uint8) # Zeros in front change nothing
-    lanes[-len(data):] = data
-    lanes[-len(data):][:4] ^= 255
+    octets,table,pairs = np.frombuffer(data, np.uint8),_zeros(0)[0],_pairs()
+    if len(octets)<64:
+        one = 0xFFFFFFFF
+        for byte in octets.tolist(): one = int(table[(one^byte)&255])^one>>8
+        return one^0xFFFFFFFF
+    lanes = np.zeros(-(-len(octets)>>_lane)<<_lane, np.uint8) # Zeros in front change nothing
+    lanes[-len(octets):] = octets
+    lanes[-len(octets):][:4] ^= 255
     crc = np.zeros(len(lanes)>>_lane, np.uint32)
     for column in np.ascontiguousarray(lanes.view('<u2').reshape(len(crc),-1).T): crc = pairs[(crc^column)&65535]^crc>>16
     level = _lane

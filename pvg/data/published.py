@@ -9,6 +9,7 @@ __all__ = ['read_pickle', 'read_picture', 'picture_files', 'PublishedVideo', 'pu
 # %% ../../nbs/13_data.published.ipynb #3c01345b
 import base64,json,os,pickle,pickletools,re,secrets,shutil,stat,tarfile,tempfile,zipfile
 from collections import Counter,OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -84,11 +85,11 @@ def _from_buffer(data, dtype, shape, order, axes=None):
 class _Known:
     "A name that a pickle may use, and what it does here"
     name:str
-    call:object
+    call:Callable
 
-_builtins = dict(set=lambda o=(): set(map(_key,o)), frozenset=lambda o=(): frozenset(map(_key,o)), complex=complex, bytes=_as_bytes, bytearray=_as_bytes)
-_numpy = {'multiarray _reconstruct':_Array, 'multiarray scalar':lambda dtype,data: _numbers(data, dtype, (1,))[0], 'numeric _frombuffer':_from_buffer}
-_calls = {'numpy dtype':_Dtype, 'numpy ndarray':_Array, '_codecs encode':_as_bytes, 'collections OrderedDict':lambda pairs=(): _keyed(OrderedDict, pairs),
+_builtins:dict = dict(set=lambda o=(): set(map(_key,o)), frozenset=lambda o=(): frozenset(map(_key,o)), complex=complex, bytes=_as_bytes, bytearray=_as_bytes)
+_numpy:dict = {'multiarray _reconstruct':_Array, 'multiarray scalar':lambda dtype,data: _numbers(data, dtype, (1,))[0], 'numeric _frombuffer':_from_buffer}
+_calls:dict = {'numpy dtype':_Dtype, 'numpy ndarray':_Array, '_codecs encode':_as_bytes, 'collections OrderedDict':lambda pairs=(): _keyed(OrderedDict, pairs),
     **{f'{module} {name}':call for module in ('builtins','__builtin__') for name,call in _builtins.items()},
     **{f'numpy.{core}.{name}':call for core in ('core','_core') for name,call in _numpy.items()}}
 _known = {name:_Known(name.replace(' ','.'), call) for name,call in _calls.items()}
@@ -682,7 +683,7 @@ def convert(
     progress:bool=True,   # Show bars
 ): # The `VideoStore`, or the dataset's folder as a `Path`
     "Turn a store into a published dataset's folder, or a published dataset into a store"
-    options = dict(width=width, height=height, fps=fps, crop=crop, fractions=fractions, seed=seed, codec=codec)
+    options:dict = dict(width=width, height=height, fps=fps, crop=crop, fractions=fractions, seed=seed, codec=codec)
     given = {name:value for name,value in options.items() if value is not None}
     if not _is_store(Path(source)): return import_published(source, destination, overwrite=overwrite, progress=progress, **given)
     if given: raise PvgError(f'{source} is a store and becomes a folder as it is; leave out {", ".join(given)}')

@@ -7,6 +7,7 @@ __all__ = ['games', 'movement_labels', 'AtariGame', 'atari_game', 'record_atari'
 
 # %% ../../nbs/19_data.scenes.ipynb #22eae1a9
 import numpy as np
+from collections.abc import Callable
 from dataclasses import dataclass
 from ..core import PvgError
 from .store import VideoStore
@@ -32,9 +33,9 @@ class AtariGame:
     sticks:tuple      # Of the emulator: still, up, down
     frame_skip:int    # Usual number of emulator frames (60 a second) for each recorded one
     still:float       # Pixels of movement that still count as standing still
-    row:callable      # Memory -> upper row of the avatar in the cropped frame
-    playing:callable  # Memory -> whether a round is on
-    goal:callable     # Memory -> upper row where a purposeful player wants to be
+    row:Callable      # Memory -> upper row of the avatar in the cropped frame
+    playing:Callable  # Memory -> whether a round is on
+    goal:Callable     # Memory -> upper row where a purposeful player wants to be
     purpose:float     # Share of the time that the player is purposeful
     colour:tuple      # Of the avatar, RGB
     column:int        # Of the shape's left edge
@@ -144,7 +145,7 @@ def find_atari(
     if frames.ndim!=4 or frames.shape[1:]!=(208,160,3): raise PvgError(f'{game} is found in frames of 160x208, as (time, 208, 160, 3), not {frames.shape}: resize them')
     inside = np.pad(np.array([[c=='#' for c in row] for row in about.shape.split()]), ((1,1),(0,0)))
     (first,stop),hidden = _fields[game],len(inside)-5
-    close = 1-np.abs(frames[:,first:stop,about.column:about.column+inside.shape[1]]-np.float32(about.colour)).max(-1)/110
+    close = 1-np.abs(frames[:,first:stop,about.column:about.column+inside.shape[1]]-np.array(about.colour, np.float32)).max(-1)/110
     close = np.pad(close.clip(0), ((0,0),(hidden,hidden),(0,0)))
     seen = np.pad(np.ones((1,stop-first,inside.shape[1])), ((0,0),(hidden,hidden),(0,0)))
     def share(shape):

@@ -13,6 +13,7 @@ from dataclasses import asdict,dataclass,field,replace
 from io import BytesIO
 from itertools import islice
 from pathlib import Path
+from typing import BinaryIO
 import numpy as np
 from fastcore.basics import patch
 from ..core import PvgError,_begin_folder,_hold,_name_folder,_remove,_sync_folder,_unfinished,write_atomic
@@ -209,7 +210,8 @@ class StoreWriter:
         self.header = dict(format=_format, version=_version, width=int(width), height=int(height), fps=float(fps),
             codec=dict(name=self.codec.name, **asdict(self.codec)), chunk_frames=int(chunk_frames),
             metadata=_as_json(metadata or {}, 'the store'))
-        self.videos,self.columns,self.chunks,self.shard,self.offset,self.file = [],[],[],-1,0,None
+        self.videos,self.columns,self.chunks,self.shard,self.offset = [],[],[],-1,0
+        self.file:BinaryIO = None # The shard that is written now
         self.names,self.shapes = set(),{}
         _is_free(self.path, overwrite)
         try:
@@ -395,7 +397,7 @@ def __exit__(self:StoreWriter, kind, error, trace):
 def _read_manifest(path):
     "The manifest of the store at `path`, or an error that says why it is none"
     file = path/'manifest.json'
-    if not path.is_dir(): raise StoreError(f'{path} is not a folder; a store is a folder with a manifest.json' if path.exists() else f'There is no store at {path}')
+    if not path.is_dir(): raise StoreError(f'{path} is not a folder; a store is a folder with a manifest.json' if path.exists() else f'There is no store at {path}: pvg record and pvg acquire make one')
     try: manifest = json.loads(file.read_bytes())
     except FileNotFoundError as e: raise StoreError(f'{path} is not a store: it has no manifest.json') from e
     except (ValueError,RecursionError) as e: raise StoreError(f'{file} is damaged: it is not JSON ({str(e)[:80]}); record or copy the store again') from e

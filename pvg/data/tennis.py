@@ -112,7 +112,7 @@ def piece_times(
                 if not pieces or packet.is_keyframe and (packet.pts-zero)*tick>=seconds*len(pieces): pieces.append([])
                 pieces[-1].append(packet.pts)
     except (PvgError,av.FFmpegError,OSError) as e: raise PvgError(f'{path} cannot be used ({getattr(e,"reason",e)}); delete it, then it is downloaded again') from e
-    pieces = [np.sort([t for t in o if t>=o[0]]) for o in pieces] or [[]]
+    pieces = [np.sort([t for t in o if t>=o[0]]) for o in pieces] or [np.zeros(0)]
     if len(pieces[0]): return [(o-pieces[0][0])*float(tick) for o in pieces]
     raise PvgError(f'{path} has no frames; delete it, then it is downloaded again')
 

@@ -133,7 +133,7 @@ class OnnxStep:
         batch,action = len(frames),np.asarray(action)
         if action.ndim==1: action = np.eye(len(self.names))[action]
         if variation is None: variation = np.zeros((batch, self.action_dims))
-        if memory is None: memory = [np.repeat(o, batch, axis=0) for o in self.first]
+        if memory is None: memory = tuple(np.repeat(o, batch, axis=0) for o in self.first)
         given = zip((o.name for o in self.session.get_inputs()), (frames, action, variation, *memory))
         frame,*rest = self.session.run(None, {name: np.ascontiguousarray(o, np.float32) for name,o in given})
         return frame, tuple(rest[self.stacking>1:])

@@ -71,8 +71,8 @@ def detect_players(
 ) -> np.ndarray: # (time, 2), NaN where there is no player
     "The near player in every frame"
     height,width = frames.shape[1:3]
-    found = [network([o])[0] for o in unit_frames(frames, device)]
-    return np.array([tennis_player(*(o[k].cpu().numpy() for k in ('boxes','labels','scores')), width, height) for o in found])
+    found = [{k: v.cpu().numpy() for k,v in network([o])[0].items()} for o in unit_frames(frames, device)]
+    return np.array([tennis_player(o['boxes'], o['labels'], o['scores'], width, height) for o in found])
 
 
 def person_network(
@@ -489,8 +489,8 @@ def mean_movements(
     "Centres of the true movements by k-means"
     from sklearn.cluster import KMeans
     if k<1: raise PvgError(f'movements fall into at least one cluster, not {k}')
-    delta = [movements(o, np.zeros(len(o)-1, int))[0] for o,_ in _paired(true, true)]
-    delta = np.concatenate(delta) if delta else np.zeros((0,1))
+    parts = [movements(o, np.zeros(len(o)-1, int))[0] for o,_ in _paired(true, true)]
+    delta = np.concatenate(parts) if parts else np.zeros((0,1))
     k = min(k, len(np.unique(delta, axis=0)))
     return KMeans(k, n_init=10, random_state=seed).fit(delta).cluster_centers_.round(9) if k else delta
 
@@ -693,7 +693,9 @@ def result(self:ActionMeter) -> Measures: # Every number of this page for which 
     out = delta_mse(delta, actions).join(delta_accuracy(delta, actions, self.n_actions, clips)).join(delta_statistics(delta, actions, self.n_actions))
     out['delta/pairs'],out['delta/dropped'] = len(delta),self.dropped
     out.join(direction_agreement(delta, actions, self.n_actions))
-    if self.known: out.join(action_agreement(*(np.concatenate(o) for o in zip(*self.known)), n_found=self.n_actions))
+    if self.known:
+        found,true = (np.concatenate(o) for o in zip(*self.known))
+        out.join(action_agreement(found, true, n_found=self.n_actions))
     else: out.lack('the true actions are not known', 'agreement/purity', 'agreement/matched')
     if self.drawn:
         out.join(object_errors(self.true, self.drawn, self.context)).join(still_error(self.true, self.context))

@@ -50,7 +50,7 @@ def join(self:Measures,
 
 @patch
 def __repr__(self:Measures):
-    short = lambda v: '['+', '.join(map(short, v))+']' if isinstance(v,(list,tuple)) else f'{v:.4g}' if isinstance(v,float) else str(v)
+    def short(v): return '['+', '.join(map(short, v))+']' if isinstance(v,(list,tuple)) else f'{v:.4g}' if isinstance(v,float) else str(v)
     single = [k for k in self if re.search(r'/\d+(/|$)', k)]
     def row(name, value):
         reason = self.reasons.get(name)
@@ -250,7 +250,7 @@ class VGGCosine:
 
 # %% ../../nbs/50_metrics.frame.ipynb #cb31a24e
 pixel_metrics = dict(mse=mse, psnr=psnr, ssim=ssim, motion_masked_mse=motion_masked_mse)
-network_metrics = dict(lpips_vgg=partial(LPIPS,'vgg'), lpips_alex=partial(LPIPS,'alex'), vgg_cosine=VGGCosine)
+network_metrics:dict = dict(lpips_vgg=partial(LPIPS,'vgg'), lpips_alex=partial(LPIPS,'alex'), vgg_cosine=VGGCosine)
 
 
 def frame_metrics(
@@ -403,7 +403,7 @@ def plot(self:FrameMeter,
     *names, # Metrics to show; all that were measured if none is named
 ): # A matplotlib figure
     "Each metric against the position in the clip, with the interval of its mean"
-    names = names or list(self.statistics)
+    names = names or tuple(self.statistics)
     columns,rows = min(4, len(names)),-(-len(names)//4)
     figure,axes = _plot(2*columns, 1.6*rows, columns, rows)
     for ax in axes[len(names):]: ax.set_visible(False)

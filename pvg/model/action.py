@@ -86,14 +86,14 @@ class PairActionNetwork(nn.Module):
 
 
 @patch
-@torch.no_grad()
 def classify_by(self:PairActionNetwork,
     centroids:torch.Tensor, # Cluster centres, (actions, d)
     sharpness:float=10.,    # How fast the probability falls with the squared distance
 ):
     "Set the classifier to the nearest centroid: squared distance is linear in the code, up to what all actions share"
-    self.classifier.weight.copy_(2*sharpness*centroids)
-    self.classifier.bias.copy_(-sharpness*centroids.square().sum(dim=1))
+    with torch.no_grad():
+        self.classifier.weight.copy_(2*sharpness*centroids)
+        self.classifier.bias.copy_(-sharpness*centroids.square().sum(dim=1))
 
 # %% ../../nbs/22_model.action.ipynb #af637f33
 def gumbel_softmax(

@@ -10,7 +10,7 @@ __all__ = ['presets', 'NetworkConfig', 'CaddyConfig', 'preset_config', 'Caddy', 
 import torch
 import torch.nn.functional as F
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from torch import nn
 from fastcore.basics import patch
 from ..core import PvgError
@@ -67,9 +67,9 @@ class CaddyConfig(NetworkConfig):
     variation_dropout:float=0.   # Share of training clips drawn without their variations ('pairs' only)
     batch_size:int=8             # Clips per step
     clip_lengths:tuple=(7,9)     # First and last clip length in frames
-    clip_steps:int=15_000        # Steps over which the clip length grows
+    clip_steps:float=15_000      # Steps, or share of the training, over which the clip length grows
     contexts:tuple=(6,6)         # True frames given before free running, first and last
-    context_steps:int=1          # Steps over which the context changes
+    context_steps:float=1        # Steps, or share of the training, over which the context changes
     temperatures:tuple=(1.,.4)   # Gumbel temperature, first and last
     temperature_steps:int=20_000 # Steps over which it falls
     pretraining_steps:int=3_000  # Steps of the pretraining pass
@@ -113,8 +113,8 @@ def _check_config(c):
     if c.action_network not in ('states','pairs'): raise PvgError(f"action_network is 'states' or 'pairs', not {c.action_network!r}")
 
 # %% ../../nbs/25_model.caddy.ipynb #81ca11d4
-_full = dict(hidden=128, clip_lengths=(7,12), clip_steps=25_000, n_actions=7)
-_ours = dict(action_network='pairs', action_dims=2, features=32, hidden=32, downsampling=4, inherit=True, variation_dropout=.3, pretraining_steps=0, weight_decay=0.)
+_full:dict = dict(hidden=128, clip_lengths=(7,12), clip_steps=25_000, n_actions=7)
+_ours:dict = dict(action_network='pairs', action_dims=2, features=32, hidden=32, downsampling=4, inherit=True, variation_dropout=.3, pretraining_steps=0, weight_decay=0.)
 
 presets = dict(
     bair     = CaddyConfig('bair', 256, 256, action_dims=2, pretraining_steps=1000, evaluation_batch=8, evaluation_length=30, **_full),
@@ -157,7 +157,8 @@ class Caddy(nn.Module):
         if c.action_network=='states': self.state_to_hidden = nn.Conv2d(c.features, c.hidden, 3, padding=1)
         self.register_buffer('centroids', torch.randn(c.n_actions, c.action_dims))
         self.temperature,self.context,self.noise,self.pretraining,self.close_up,self.settled = c.temperatures[0],c.contexts[0],1.,False,False,False
-        self.card,self.start_frames = {},None
+        self.card:dict = {}        # What is told about the model
+        self.start_frames:Any = None # Frames to begin from, uint8 arrays
         if c.action_network=='pairs': self.action_networks.requires_grad_(False)
 
     def train(self, mode=True):
@@ -204,7 +205,6 @@ def _act(self:Caddy, clip, states, attention, noise, member=0):
 
 
 @patch
-@torch.no_grad()
 def observe(self:Caddy,
     clip:torch.Tensor, # (batch, T, 3*stacking or 3, height, width) in [-1, 1]
     noise:float=0.,    # Scale of the action network's sampling noise
@@ -213,8 +213,9 @@ def observe(self:Caddy,
     "Which actions happened in a clip"
     if self.config.action_network=='states': clip = self.stacked(clip)
     self.check_clip(clip, alone=True)
-    states = self.encode(clip) if self.config.action_network=='states' else (None,None)
-    return self._act(clip, *states, noise, member)
+    with torch.no_grad():
+        states = self.encode(clip) if self.config.action_network=='states' else (None,None)
+        return self._act(clip, *states, noise, member)
 
 # %% ../../nbs/25_model.caddy.ipynb #a5cd7069
 @patch
@@ -311,7 +312,6 @@ def roll(self:Caddy,
 
 # %% ../../nbs/25_model.caddy.ipynb #385e6c84
 @patch
-@torch.no_grad()
 def imagine(self:Caddy,
     clip:torch.Tensor,           # True frames to begin with, stacked or alone, (batch, context, 3*stacking or 3, height, width)
     actions:torch.Tensor,        # Indices (batch, n), or one-hot (batch, n, actions)
@@ -319,10 +319,12 @@ def imagine(self:Caddy,
 ) -> torch.Tensor: # The n frames that follow the first one, (batch, n, 3, height, width)
     "The video that these actions make; the first `context` frames are true to it"
     clip,memory,images = self.stacked(clip),None,[]
-    for t in range(actions.shape[1]):
-        seen = clip[:,t] if t<clip.shape[1] else stack_newest(images[-1], seen)
-        image,memory = self.play_step(seen, actions[:,t], memory, None if variation is None else variation[:,t])
-        images.append(image)
+    seen = clip[:,0]
+    with torch.no_grad():
+        for t in range(actions.shape[1]):
+            seen = clip[:,t] if t<clip.shape[1] else stack_newest(images[-1], seen)
+            image,memory = self.play_step(seen, actions[:,t], memory, None if variation is None else variation[:,t])
+            images.append(image)
     return torch.stack(images, dim=1)
 
 

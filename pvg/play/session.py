@@ -127,7 +127,8 @@ class PlaySession:
     ):
         if keep<1: raise PvgError(f'a session must keep at least 1 moment to undo, not {keep}')
         self.model = open_model(model)
-        self.keep,self.noise,self.seed,self._reel = keep,noise,seed,None
+        self.keep,self.noise,self.seed = keep,noise,seed
+        self._reel:_Reel = None
         if frame_or_video is None and self.start_frames is None:
             raise PvgError('this model brings no start frames: hand in a frame, uint8 (height, width, 3), as in PlaySession(model, store.read(0)[0])')
         self.reset(self.start_frames[0] if frame_or_video is None else frame_or_video)
@@ -192,7 +193,7 @@ def _check(self:PlaySession, action, variation):
         raise PvgError(f'there is no action {action!r}: choose {", ".join(f"{i} ({o})" for i,o in enumerate(names))}')
     if variation is None: return number,None
     try: values = np.asarray(variation, np.float32).reshape(-1)
-    except (TypeError, ValueError): values = np.zeros(0)
+    except (TypeError, ValueError): values = np.zeros(0, np.float32)
     if len(values)!=d or not np.isfinite(values).all(): raise PvgError(f'a variation is {d} finite numbers for this model, not {variation!r}')
     return number,tuple(values.tolist())
 
@@ -508,7 +509,7 @@ def load(cls:PlaySession,
     "Go on with a saved session"
     model = open_model(model)
     state,tensors = _read_state(path, model)
-    game,c = object.__new__(cls),model.config
+    game,c = object.__new__(cls),model.config # type: ignore[arg-type]
     game.model = model
     try:
         game.keep,game.noise,game.seed,game._at = int(state['keep']),float(state['noise']),int(state['seed']),int(state['at'])
