@@ -78,10 +78,11 @@ def quality(model, store, clips=100, n=32):
     "The numbers of the paper on the test split, and how long things obey"
     scale = store.width/model.config.width # positions are measured at the model's size, told in pixels of the store
     found = evaluate(model, store, metrics=['mse','psnr'], most=clips, fetch=False)
-    pick = {k: found.get(k) for k in ('delta_mse','delta_acc','delta_acc/cross_validated','mdr','frames_until_lost','frames_until_lost/never','direction/purity','controllability','psnr/avg')}
-    pick |= {k: scale*found[k] for k in ('add','add/still','add/replay')}
+    measured = found.measures
+    pick = {k: measured.get(k) for k in ('delta_mse','delta_acc','delta_acc/cross_validated','mdr','frames_until_lost','frames_until_lost/never','direction/purity','controllability','psnr/avg')}
+    pick |= {k: scale*measured[k] for k in ('add','add/still','add/replay')}
     row = {k: None if v is None or not np.isfinite(v) else float(v) for k,v in pick.items()} | dict(clips=len(found.true), frames=found.true.length, context=4, steps=model.card.get('steps'))
-    return row | dict(held_4=controllability(model, store, n=n), held_200=held_after(model, store, n=n))
+    return row | dict(held_4=controllability(model, store, n=n), held_200=held_after(model, store, n=n//2))
 
 def ball(model, store, games=16):
     "How long the ball lasts"
