@@ -1,6 +1,6 @@
 """What the page about the proof says, measured anew: `python .ci/proof.py discovery`, `quick`, `worlds`, `shipped`, or `model NAME CHECKPOINT STORE`.
 
-Every row goes to nbs/_drafts/proof.json at once, under its name, so that an interrupted measurement keeps what it has.
+Every row goes to nbs/explanations/proof.json at once, under its name, so that an interrupted measurement keeps what it has.
 Stores and models are kept in --folder; what is there already is not made again. Nothing else should run on the machine.
 """
 import argparse, json, os, platform, subprocess, sys, time
@@ -18,7 +18,7 @@ from pvg.matching import match_actions
 from pvg.proof import ball_beside_truth, ball_in_play, held_after
 
 ROOT = Path(__file__).resolve().parent.parent
-TABLE = ROOT/'nbs/_drafts/proof.json' # beside the page, until it is whole
+TABLE = ROOT/'nbs/explanations/proof.json' # beside the page
 STILL = 3. # pixels of the paddle's movement that count as standing still
 
 def hardware():
