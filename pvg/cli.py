@@ -456,7 +456,7 @@ def serve_panel(
     import importlib.util, signal, subprocess, tempfile, webbrowser
     if importlib.util.find_spec('voila') is None: raise PvgError('the page needs Voila: pip install voila; or play with --headless SCRIPT')
     port = free_port(port)
-    print('Starting the page: some seconds ...', flush=True)
+    print('Starting the page: some seconds ...', file=sys.stderr, flush=True)
     with tempfile.TemporaryDirectory() as private:
         address,command = _prepare_page(private, checkpoint, fps, port, folder, start)
         process = subprocess.Popen(command, cwd=private)

@@ -33,6 +33,10 @@ def _words(error):
     "What FFmpeg says, without numbers and names"
     return getattr(error,'strerror',None) or str(error)
 
+def _lenient(version):
+    "What PyAV must be told so that names in a file may be no UTF-8; from 19 on it needs nothing, and knows no such option"
+    return dict(metadata_errors='replace') if int(version.split('.')[0])<19 else {}
+
 class _Film:
     "An open video file: its container, its picture stream, and what decodes it"
     def __init__(self, path, max_pixels, threads=0):
@@ -49,7 +53,7 @@ class _Film:
             if not os.path.getsize(path): raise VideoError(path, 'has zero bytes; copy or download it again')
             options = dict(protocol_whitelist='file', format_whitelist=','.join(sorted(av.formats_available-_indirect)))
             # As `options` they would reach the streams too, and crash PyAV 13 to 17 on MPEG program streams
-            self.container = av.open(os.path.abspath(path), container_options=options, metadata_errors='replace')
+            self.container = av.open(os.path.abspath(path), container_options=options, **_lenient(av.__version__))
         except (av.FFmpegError,OSError,ValueError) as e: raise VideoError(path, f'is not a video that can be read ({_words(e)})') from e
         self.stream = _picture_stream(path, self.container)
         codec = self.stream.codec_context
