@@ -1,6 +1,6 @@
 """What the page about the proof says, measured anew: `python .ci/proof.py discovery`, `quick`, `worlds`, `shipped`, or `model NAME CHECKPOINT STORE`.
 
-Every row goes to nbs/_drafts/proof.json at once, under its name, so that an interrupted measurement keeps what it has.
+Every row goes to nbs/explanations/proof.json at once, under its name, so that an interrupted measurement keeps what it has.
 Stores and models are kept in --folder; what is there already is not made again. Nothing else should run on the machine.
 """
 import argparse, json, os, platform, subprocess, sys, time
@@ -18,7 +18,7 @@ from pvg.matching import match_actions
 from pvg.proof import ball_beside_truth, ball_in_play, held_after
 
 ROOT = Path(__file__).resolve().parent.parent
-TABLE = ROOT/'nbs/_drafts/proof.json' # beside the page, until it is whole
+TABLE = ROOT/'nbs/explanations/proof.json' # beside the page
 STILL = 3. # pixels of the paddle's movement that count as standing still
 
 def hardware():
@@ -78,10 +78,11 @@ def quality(model, store, clips=100, n=32):
     "The numbers of the paper on the test split, and how long things obey"
     scale = store.width/model.config.width # positions are measured at the model's size, told in pixels of the store
     found = evaluate(model, store, metrics=['mse','psnr'], most=clips, fetch=False)
-    pick = {k: found.get(k) for k in ('delta_mse','delta_acc','delta_acc/cross_validated','mdr','frames_until_lost','frames_until_lost/never','direction/purity','controllability','psnr/avg')}
-    pick |= {k: scale*found[k] for k in ('add','add/still','add/replay')}
+    measured = found.measures
+    pick = {k: measured.get(k) for k in ('delta_mse','delta_acc','delta_acc/cross_validated','mdr','frames_until_lost','frames_until_lost/never','direction/purity','controllability','psnr/avg')}
+    pick |= {k: scale*measured[k] for k in ('add','add/still','add/replay')}
     row = {k: None if v is None or not np.isfinite(v) else float(v) for k,v in pick.items()} | dict(clips=len(found.true), frames=found.true.length, context=4, steps=model.card.get('steps'))
-    return row | dict(held_4=controllability(model, store, n=n), held_200=held_after(model, store, n=n))
+    return row | dict(held_4=controllability(model, store, n=n), held_200=held_after(model, store, n=n//2))
 
 def ball(model, store, games=16):
     "How long the ball lasts"

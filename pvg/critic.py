@@ -74,10 +74,10 @@ class Adversary(Callback):
 
     def teach(self,
         true:torch.Tensor,  # Triplets of true frames, (n, 9, height, width)
-        drawn:torch.Tensor, # And of drawn ones, same shape
+        drawn:torch.Tensor, # And of drawn ones, as many or not
     ): # The critic's loss: 1.39 when it cannot tell
         "One step of the critic's own training; numbers that are not finite change nothing"
-        scores = self.critic(torch.cat([true, drawn.detach()])).chunk(2)
+        scores = self.critic(torch.cat([true, drawn.detach()])).split([len(true), len(drawn)])
         loss = critic_loss(scores[0], moving_places(true), True)+critic_loss(scores[1], moving_places(drawn), False)
         self.opt.zero_grad()
         loss.backward()

@@ -57,7 +57,6 @@ class CaddyConfig(NetworkConfig):
     window:tuple=None            # (width, height) of the parts of a frame that training looks at first, multiples of 16; whole frames from the beginning if `None`, or where they are no larger (`feed_forward` only)
     windows:int=4                # Parts of each clip
     window_steps:float=.6        # Steps, or share of the training, that look at parts
-    window_errors:float=0.       # Share of the parts that are taken where one drawn step errs; the others are taken where something moves
     norm_steps:float=1.          # Steps, or share of the training, in which batch norms follow the batches; then they stay, as in play
     judged_steps:int=0           # Steps at the end of a rollout that are judged; those before, a random number of them, are drawn without gradient. All are judged if 0 (`feed_forward` only)
     single_frame_share:float=0.  # Share of training batches that begin from fewer frames than are stacked (`feed_forward` only)
@@ -123,7 +122,8 @@ presets = dict(
                            action_state_weight=1e-5, evaluation_batch=32, evaluation_length=16, **_full),
     quick    = CaddyConfig('quick', 80, 96, compact=True, steps=1500, lr=3e-3, clip_lengths=(3,9), clip_steps=.5, contexts=(12,1), context_steps=.8, **_ours),
     swift    = CaddyConfig('swift', 160, 208, feed_forward=True, stacking=4, action_shrink=2, steps=12_000, lr=2e-3, batch_size=16, clip_lengths=(5,10), clip_steps=.7, contexts=(4,4),
-                           single_frame_share=.1, window=(80,80), window_steps=.7, squared_share=.4, **_ours),
+                           single_frame_share=.1, window=(80,80), window_steps=.7, squared_share=.4,
+                           critic=.5, critic_after=.4, norm_steps=.5, judged_steps=4, action_noise=.15, **_ours),
 )
 
 
@@ -451,25 +451,10 @@ def _begin_at(self:Caddy, length, context):
 
 
 @patch
-@torch.no_grad()
-def _errors(self:Caddy, clip, first, vectors, steps=2):
-    "Squares of each clip where a drawing of one step from true frames errs, looked for at some of the steps"
-    training,some = self.training,torch.randperm(vectors.shape[1])[:steps]
-    seen = torch.cat([clip[:, (first+some-age).clamp(min=0), :3] for age in range(self.config.stacking)], dim=2).flatten(0,1)
-    drawn = self.eval()._draw(self.encoder(seen)[0], seen, vectors[:,some].flatten(0,1), ())[0][0]
-    self.train(training)
-    return differing_cells(drawn.unflatten(0, (len(clip), -1)), clip[:,first+some+1,:3], threshold=.3)
-
-
-@patch
-def _where_to_look(self:Caddy, clip, first, vectors):
-    "Windows where something moves, and some where the drawing errs"
-    c,frames = self.config,clip[:,first:,:3]
-    count,moving = c.windows*len(clip),differing_cells(frames[:,1:], frames[:,:-1])
-    errs = round(count*c.window_errors)
-    look = lambda cells, n: pick_windows(cells, n, c.window, (c.width, c.height))
-    windows = look(moving/moving.sum(dim=(1,2), keepdim=True).clamp(min=1), count-errs) # each clip counts the same
-    return torch.cat([windows, look(self._errors(clip, first, vectors), errs)]) if errs else windows
+def _where_to_look(self:Caddy, frames):
+    "Windows where something moves, in each clip about as many"
+    c,moving = self.config,differing_cells(frames[:,1:], frames[:,:-1])
+    return pick_windows(moving/moving.sum(dim=(1,2), keepdim=True).clamp(min=1), c.windows*len(frames), c.window, (c.width, c.height))
 
 # %% ../../nbs/25_model.caddy.ipynb #173ac39b
 @patch
@@ -484,7 +469,7 @@ def memoryless_pass(self:Caddy,
     first,unjudged = self._begin_at(clip.shape[1], context)
     _,true,samples,v = self._observe_pairs(clip[:,first:])
     if best: v = torch.zeros_like(v)
-    windows = self._where_to_look(clip, first, torch.cat([samples, v], dim=-1)) if self.training and self.close_up else None
+    windows = self._where_to_look(clip[:,first:,:3]) if self.training and self.close_up else None
     samples,v = self._mislead(samples, v)
     if windows is not None: clip,samples,v = cut_windows(clip[:,:first+1], windows, c.window),samples[windows[:,0]],v[windows[:,0]]
     seen = torch.cat([clip[:, max(first-age, 0), :3] for age in range(c.stacking)], dim=1)
