@@ -20,7 +20,7 @@ from .data.store import VideoStore
 from .discover import discover, pick_skip
 from .learner import playable_learner, preset_loss, use_actions
 from .parallel import AcrossProcesses
-from .processes import joined_processes, largest, process_count, process_number, share_tensors
+from .processes import join_processes, largest, process_count, process_number, share_tensors
 from .model.caddy import Caddy, CaddyConfig, preset_config, presets
 from .recompute import Recompute
 from .runs import Run, SaveTraining, StopWhenAsked, keep_copies, only_one, room_for_checkpoints
@@ -146,7 +146,7 @@ def train(
     if warm_start and ours: raise PvgError(f'the preset {config.name!r} discovers its actions in any case: a warm start is for the published presets')
     if not ours: vgg = preset_loss(config, vgg).loss.vgg
     with ExitStack() as stack:
-        stack.enter_context(joined_processes(device))
+        join_processes(device)
         first = process_number()==0
         if first: stack.enter_context(only_one(path))
         else: results,track,progress = None,(),False # the first process writes and talks
