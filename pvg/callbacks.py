@@ -212,16 +212,16 @@ class SkipBadSteps(Callback):
 
 # %% ../nbs/40_callbacks.ipynb #1bb4612c
 @patch
-@torch.no_grad()
 def before_step(self:SkipBadSteps):
     "Decide on the device whether the step is made, and put back what a bad one changed"
     places,losses = zip(*self.batches)
-    self.batches,loss = [],torch.stack(losses).mean()
-    norm = torch.nn.utils.get_total_norm([p.grad for p in self.model.parameters() if p.grad is not None])
-    bad = ~(norm.isfinite() & loss.isfinite())
-    self.learn.skipped = self.opt.skip = bad.float()
-    for now,before in zip(self.buffers(), self.kept): now.copy_(torch.where(bad, before, now))
-    self.last = self.learn.loss = torch.where(bad, self.last, self.learn.loss.detach())
+    with torch.no_grad():
+        self.batches,loss = [],torch.stack(losses).mean()
+        norm = torch.nn.utils.get_total_norm([p.grad for p in self.model.parameters() if p.grad is not None])
+        bad = ~(norm.isfinite() & loss.isfinite())
+        self.learn.skipped = self.opt.skip = bad.float()
+        for now,before in zip(self.buffers(), self.kept): now.copy_(torch.where(bad, before, now))
+        self.last = self.learn.loss = torch.where(bad, self.last, self.learn.loss.detach())
     step = self.learn.training_schedule.step if hasattr(self.learn, 'training_schedule') else self.learn.train_iter
     self.unread.append((step, places, torch.stack([loss, norm])))
 

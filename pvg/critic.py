@@ -98,6 +98,7 @@ class Adversary(Callback):
 # %% ../nbs/36_critic.ipynb #a49c17e2
 @patch
 def after_loss(self:Adversary):
+    "Teach the critic, and pull at the pictures"
     if self.learn.pct_train<self.after: return
     o = TrainingPass.named(self.learn.pred)
     drawn,true = o.images[0],self.learn.xb[0][:,:,:3]

@@ -55,7 +55,6 @@ def moments(self:FusedAdam,
 
 
 @patch
-@torch.no_grad()
 def step(self:FusedAdam,
     closure=None, # Nothing; fastai's optimizers take none
 ):
@@ -65,7 +64,8 @@ def step(self:FusedAdam,
     for params,hyper in zip(self.param_lists, self.hypers):
         for decayed in (True, False):
             own = [p for p in params if p.grad is not None and self.state[p].get('do_wd', True)==decayed]
-            if own: self._update(own, hyper, hyper['wd'] if decayed else 0.)
+            if own:
+                with torch.no_grad(): self._update(own, hyper, hyper['wd'] if decayed else 0.)
     self.skip = None
 
 
