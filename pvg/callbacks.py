@@ -293,6 +293,9 @@ class SmoothLoss(AvgSmoothLoss):
         new,self.count = learn.loss.detach().mean(),self.count+1
         self.val = torch.lerp(new, torch.zeros_like(new) if self.val is None else self.val, self.beta)
 
+    @property
+    def value(self): return torch.tensor(float('nan')) if self.val is None else super().value # an epoch whose steps an earlier fit did has no loss
+
 
 class LossesStay(Callback):
     "Let the recorder read nothing while an epoch of training goes on, and fastai's progress bar only so often"
