@@ -55,10 +55,10 @@ def heading_id(heading):
     heading = re.sub(r'\[([^\]]*)\]\([^)]*\)', r'\1', re.sub(r'[`*]', '', heading)).lower()
     return re.sub(r'^[^a-z]+', '', re.sub(r'\s+', '-', re.sub(r'[^\w\s.-]', '', heading).strip()))
 
-def anchors(path):
-    "Every place in a page that a link can lead to: headings, and the symbols that the page exports"
+def heading_places(markdown):
+    "What the headings of a page are called, those that come twice numbered"
     found,seen = set(),Counter()
-    for heading in re.findall(r'^#{1,6}\s+(.+?)\s*$', FENCE.sub('', prose(path)), flags=re.M):
+    for heading in re.findall(r'^#{1,6}\s+(.+?)\s*$', FENCE.sub('', markdown), flags=re.M):
         named = re.search(r'\{#([\w.-]+)[^}]*\}\s*$', heading)
         name = named[1] if named else heading_id(heading)
         found.add(f'{name}-{seen[name]}' if seen[name] else name)
@@ -83,7 +83,7 @@ def link_problems(path, root, known):
         if not goal.exists(): yield f'{here}: the link to {target} leads nowhere' + (': link to the notebook, its page drops the number' if file.endswith('.html') else '')
         elif not goal.is_relative_to(root): yield f'{here}: the link to {target} leads out of the project'
         elif anchor and goal.suffix in ('.ipynb', '.qmd', '.md'):
-            if goal not in known: known[goal] = anchors(goal)
+            if goal not in known: known[goal] = heading_places(prose(goal))
             own = {a for place in known['symbols'].values() for p,_,a in [place.partition('#')] if p==re.sub(r'^\d+[a-zA-Z0-9]*_', '', goal.name).replace('.ipynb', '.html')}
             if anchor not in known[goal]|own: yield f'{here}: {file or "this page"} has no heading #{anchor}'
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import yaml
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
-from pages import ATTRIBUTE, BUILT, FENCE, LINK, heading_id, names, symbols, text, without_code # noqa: E402
+from pages import ATTRIBUTE, BUILT, FENCE, LINK, heading_places, names, symbols, text, without_code # noqa: E402
 
 ROOT = Path(__file__).resolve().parent.parent
 PROCESS = 'import nbdev.quarto as q; q._ensure_quarto = lambda: None; q._pre_docs(n_workers=0)' # in one process, so that PyTorch is imported once
@@ -47,16 +47,7 @@ class Page:
         self.prose = '\n\n'.join(text(c) for c in self.cells if c['cell_type']=='markdown')
         self.out = '\n\n'.join(map(shown, self.cells))
         self.links = [o for part in (without_code(self.prose), FENCE.sub('', self.out)) for find in (LINK, ATTRIBUTE) for o in find.findall(part)]
-        self.places = self.headings() | set(re.findall(r'\bid="([^"]+)"', self.prose+self.out))
-
-    def headings(self):
-        found,seen = set(),Counter()
-        for heading in re.findall(r'^#{1,6}\s+(.+?)\s*$', FENCE.sub('', self.prose+'\n\n'+self.out), flags=re.M):
-            named = re.search(r'\{#([\w.-]+)[^}]*\}\s*$', heading)
-            name = named[1] if named else heading_id(heading)
-            found.add(f'{name}-{seen[name]}' if seen[name] else name)
-            seen[name] += 1
-        return found
+        self.places = heading_places(self.prose+'\n\n'+self.out) | set(re.findall(r'\bid="([^"]+)"', self.prose+self.out))
 
 def source_problem(target):
     "Why a link to a file of ours, or to a line in it, does not lead to a definition"

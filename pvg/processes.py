@@ -65,7 +65,7 @@ def gathered(
     dist.all_gather(parts, x.contiguous())
     return torch.cat(parts)
 
-
+# %% ../nbs/06_processes.ipynb #a17a130e
 @torch.no_grad()
 def agreed(
     x:torch.Tensor, # On the host
