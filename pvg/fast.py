@@ -8,6 +8,7 @@ __all__ = ['Kernel', 'norm_line', 'folded', 'plane_table', 'table_places', 'Play
            'PlayPixelDecoder', 'play_encoder', 'FastPlayer', 'fast_for_play', 'player_of']
 
 # %% ../nbs/28_fast.ipynb #00210902
+import copy
 import torch
 import torch.nn.functional as F
 import weakref
@@ -236,16 +237,18 @@ class PlayFeedForwardDynamics(nn.Module):
     ):
         super().__init__()
         (near,far),half,quarter = dynamics.down,*(tuple(o//n for o in grid) for n in (2,4))
-        told = lambda block, g: told_conv(folded(block.conv, block.norm), block.conv.in_channels-planes, planes, g)
+        told = lambda block, g, planes=planes: told_conv(folded(block.conv, block.norm), block.conv.in_channels-planes, planes, g)
+        self.overview = copy.deepcopy(dynamics.overview)
         self.near,self.far = PlayConv(folded(near.conv, near.norm)),told(far, quarter)
-        self.up = nn.ModuleList([told(*o) for o in zip(dynamics.up, (half,grid))])
+        self.up = nn.ModuleList([told(dynamics.up[0], half, planes+self.overview.tell.out_features), told(dynamics.up[1], grid)])
         self.residuals = nn.ModuleList([PlayResidual(o) for o in dynamics.residuals])
 
     def forward(self, x, planes, memory):
         above = lambda small, x: torch.cat([x, F.interpolate(small, scale_factor=2.)], dim=1)
         half = self.residuals[0](self.near(x))
         quarter = self.residuals[1](self.far(half, planes))
-        half = self.residuals[2](self.up[0](above(quarter, half), planes))
+        told = torch.cat([planes[:,:-1], self.overview(quarter.float()), planes[:,-1:]], dim=1)
+        half = self.residuals[2](self.up[0](above(quarter, half), told))
         return self.residuals[3](self.up[1](above(half, x), planes)), ()
 
     def start(self, batch): return ()

@@ -260,11 +260,12 @@ def forward(self:CaddyLoss,
 # %% ../nbs/30_losses.ipynb #76e4e672
 def told_truth(
     o, # A training pass with named parts
-) -> torch.Tensor: # 1., and 0. from the first step on that was told another action than the one seen, (batch, n, 1, 1, 1)
+) -> torch.Tensor: # 1.; 0. from the first step on that was told another action than the one seen, and for rollouts that strayed, (batch, n, 1, 1, 1)
     "For how long the true frames say what should be drawn"
     told,n = torch.zeros_like(o.samples).scatter(-1, o.true.logits.argmax(dim=-1, keepdim=True), 1.),o.images[0].shape[1]
     if o.windows is not None: told = told[o.windows[:,0]]
-    return 1-(told!=o.samples).any(dim=-1).float().cummax(dim=1).values[:,-n:,None,None,None]
+    told = 1-(told!=o.samples).any(dim=-1).float().cummax(dim=1).values[:,-n:,None,None,None]
+    return told if o.kept is None else told*o.kept[:,None,None,None,None]
 
 
 class ForegroundLoss(nn.Module):

@@ -120,8 +120,8 @@ def breakout_frame(
 # %% ../../nbs/11_data.worlds.ipynb #575efd28
 class _Player:
     "Follows the ball for a while, wanders for a while; every choice lasts a few frames"
-    def __init__(self, rng):
-        self.rng,self.action,self.hold,self.mood,self.follows = rng,0,0,0,True
+    def __init__(self, rng, aim=0):
+        self.rng,self.action,self.hold,self.mood,self.follows,self.aim = rng,0,0,0,True,aim # `aim`: pixels from the paddle's middle
 
     def __call__(self, paddle, ball):
         "0 still, 1 right, 2 left"
@@ -135,18 +135,19 @@ class _Player:
 
     def _towards(self, paddle, ball):
         "The action that brings the paddle's middle under the ball"
-        gap = ball[0]+1-(paddle+8)
+        gap = ball[0]+1-(paddle+8+self.aim)
         return 0 if abs(gap)<6 else 1 if gap>0 else 2
 
 # %% ../../nbs/11_data.worlds.ipynb #248e9987
-def _rally(game, player, frame_skip, most, serves):
-    "Play until a life is lost (the game, with `serves`) or there are `most` frames; the frames and what is known about each"
-    game.serve()
-    lives,rows,frames,lost = game.ale.lives(),[],[],0
+def _rally(game, player, frame_skip, most, serves, begin=True):
+    "Play until a life is lost (the game, with `serves`) or there are `most` frames; the frames, what is known about each, and the game as it was whenever the ball came down"
+    if begin: game.serve()
+    lives,rows,frames,lost,moments = game.ale.lives(),[],[],0,[]
     while len(frames)<most and not game.ale.game_over():
         paddle,ball = game.look()
         lost = 0 if ball else lost+1
         if not serves and (lost or game.ale.lives()<lives): break
+        if _comes_down(rows, ball): moments.append(game.ale.cloneState())
         frames.append(game.frame())
         action,now,left = player(paddle, ball),game.ale.lives(),frame_skip
         if lost>=3: # three pictures without a ball, then the next one comes from the side where the paddle is not
@@ -154,7 +155,13 @@ def _rally(game, player, frame_skip, most, serves):
             left -= 1
         reward = sum(game.ale.act(game.stick[action]) for _ in range(left))
         rows.append((action, paddle, *(ball or (np.nan,np.nan)), now, reward))
-    return frames,_rally_columns(rows, len(frames)<most)
+    return frames,_rally_columns(rows, len(frames)<most),moments
+
+
+def _comes_down(rows, ball, line=150):
+    "Did the ball just pass a line on its way down?"
+    return bool(ball and rows and rows[-1][3]<line<=ball[1])
+
 
 def _rally_columns(rows, ended):
     "What is known about each frame, by name"
@@ -162,6 +169,17 @@ def _rally_columns(rows, ended):
     movement = np.append(np.diff(position), np.nan).astype(np.float32)
     return dict(action=action.astype(np.int8), movement=movement, position=position, ball=np.stack([x,y],1), lives=lives.astype(np.int8),
         reward=reward, done=(np.arange(len(rows))==len(rows)-1) & ended)
+
+# %% ../../nbs/11_data.worlds.ipynb #61d9d89b
+def _tries(game, moments, count, rng, frame_skip, serves, frames=28):
+    "Play each moment again `count` times, aiming with another part of the paddle or wandering; then the game is as it was"
+    now = game.ale.cloneState()
+    for moment in moments:
+        for _ in range(count):
+            game.ale.restoreState(moment)
+            video,columns,_ = _rally(game, _Player(rng, int(rng.integers(-10,11))), frame_skip, frames, serves, begin=False)
+            if len(video)>=_shortest: yield video,columns
+    game.ale.restoreState(now)
 
 # %% ../../nbs/11_data.worlds.ipynb #24b58ba0
 def record_breakout(
@@ -174,24 +192,25 @@ def record_breakout(
     progress:bool=True,    # Show a bar
     overwrite:bool=False,  # Replace an older store at `path`
     serves:bool=False,     # Go on after a lost life: three frames without a ball, then the next serve, from the side where the paddle is not
+    tries:int=0,           # Play each moment at which the ball comes down again so many times, as short videos in the same split; the paddle then meets it in other ways
 )->VideoStore: # Columns: action, movement, position, ball, lives, reward, done
     "Record Breakout, 160x208, played by a seeded player that follows the ball and wanders in turn"
     if min(frames,frame_skip)<1 or video_frames<_shortest: raise PvgError(f'Breakout needs at least one frame, a frame_skip of 1 and videos of {_shortest} frames')
     from tqdm.auto import tqdm
-    rng = np.random.default_rng(seed)
-    game,player = _Breakout(int(rng.integers(2**31))),_Player(rng)
+    rng,again = np.random.default_rng(seed),np.random.default_rng((seed,1))
+    game,player,rallies = _Breakout(int(rng.integers(2**31))),_Player(rng),[]
     _split_names(0, splits, rng)
-    metadata,written = dict(world='breakout', actions=['still','right','left'], frame_skip=frame_skip, serves=serves, seed=seed),0
-    with VideoStore.create(path, 160, 208, fps=60/frame_skip, metadata=metadata, overwrite=overwrite) as writer:
-        bar = tqdm(total=frames, unit='frame', disable=not progress, leave=False)
+    metadata,written = dict(world='breakout', actions=['still','right','left'], frame_skip=frame_skip, serves=serves, tries=tries, seed=seed),0
+    with VideoStore.create(path, 160, 208, fps=60/frame_skip, metadata=metadata, overwrite=overwrite) as writer, tqdm(total=frames, unit='frame', disable=not progress, leave=False) as bar:
         while written<frames:
-            video,columns = _rally(game, player, frame_skip, video_frames, serves)
+            video,columns,moments = _rally(game, player, frame_skip, video_frames, serves)
             if len(video)<_shortest: continue
-            writer.add(np.stack(video), **columns)
-            written += len(video)
-            bar.update(len(video))
-        bar.close()
-        writer.assign(_split_names(len(writer.videos), splits, rng))
+            videos = [(video,columns), *_tries(game, moments, tries, again, frame_skip, serves)]
+            for frames_seen,known in videos: written += writer.add(np.stack(frames_seen), **known)
+            rallies += [max(rallies, default=-1)+1]*len(videos)
+            bar.update(written-bar.n)
+        names = _split_names(rallies[-1]+1, splits, rng)
+        writer.assign([names[o] for o in rallies])
     return VideoStore(path)
 
 # %% ../../nbs/11_data.worlds.ipynb #61984225

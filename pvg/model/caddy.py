@@ -59,6 +59,7 @@ class CaddyConfig(NetworkConfig):
     window_steps:float=.6        # Steps, or share of the training, that look at parts
     norm_steps:float=1.          # Steps, or share of the training, in which batch norms follow the batches; then they stay, as in play
     judged_steps:int=0           # Steps at the end of a rollout that are judged; those before, a random number of them, are drawn without gradient. All are judged if 0 (`feed_forward` only)
+    stray_pixels:int=0           # A rollout that is off in more pixels than this where it begins to be judged is left to the critic, as nobody can know from there what came next; 0 judges all
     single_frame_share:float=0.  # Share of training batches that begin from fewer frames than are stacked (`feed_forward` only)
     action_noise:float=0.        # Share of training clips that are told another action from some step on, so that one that never happens somewhere (towards the wall, at the wall) is known there; only the critic judges what is drawn then ('pairs' only)
     critic:float=0.              # Pull of a critic, which tells drawn from true motion, beside that of the pictures ('pairs' only)
@@ -150,7 +151,7 @@ class Caddy(nn.Module):
             ActionNetwork(c.features, c.action_dims, c.n_actions) if c.action_network=='states' else PairActionNetwork(c.action_dims, c.n_actions, shrink=c.action_shrink)
             for _ in range(c.ensemble)])
         inputs = c.n_actions+c.action_dims
-        if c.feed_forward: self.dynamics,self.decoder = FeedForwardDynamics(c.features, c.hidden, inputs),PixelDecoder(c.hidden)
+        if c.feed_forward: self.dynamics,self.decoder = FeedForwardDynamics(c.features, c.hidden, inputs, c.grid),PixelDecoder(c.hidden)
         else:
             self.dynamics = (CompactDynamics if c.compact else Dynamics)(c.features, c.hidden, inputs, c.grid)
             self.decoder = Decoder(c.hidden, stages=3 if c.downsampling==8 else 2, inherit=c.inherit, compact=c.compact)
@@ -354,6 +355,7 @@ class TrainingPass(NamedTuple):
     mapped_hidden:torch.Tensor=None # Hidden states mapped from true states, pretraining only, (batch, T, H, ., .)
     windows:torch.Tensor=None # Parts of the clips that were drawn, from `pick_windows`; whole frames if `None`
     seen:torch.Tensor=None    # What was seen before the first drawn frame, without memory only, (batch, 3*stacking, ., .)
+    kept:torch.Tensor=None    # Rollouts that have not strayed from the truth, (batch,); all if `None`
 
     @classmethod
     def named(cls,
@@ -471,12 +473,18 @@ def memoryless_pass(self:Caddy,
     if best: v = torch.zeros_like(v)
     windows = self._where_to_look(clip[:,first:,:3]) if self.training and self.close_up else None
     samples,v = self._mislead(samples, v)
-    if windows is not None: clip,samples,v = cut_windows(clip[:,:first+1], windows, c.window),samples[windows[:,0]],v[windows[:,0]]
+    if windows is not None: clip,samples,v = cut_windows(clip[:,:first+unjudged+1], windows, c.window),samples[windows[:,0]],v[windows[:,0]]
     seen = torch.cat([clip[:, max(first-age, 0), :3] for age in range(c.stacking)], dim=1)
     seen = self._draw_on(seen, torch.cat([samples, v], dim=-1)[:,:unjudged])[:,None]
+    kept = _follows(seen[:,0,:3], clip[:,first+unjudged,:3], c.stray_pixels) if unjudged and c.stray_pixels else None
     encoded = states,attention = self.encode(seen)
     drawn = self.roll(seen, encoded, torch.cat([samples, v], dim=-1)[:,unjudged:], context=1, last_state=False)
-    return TrainingPass(drawn.images, true, None, samples, v, states, drawn.states, attention, drawn.attention, drawn.hidden, windows=windows, seen=seen[:,0])
+    return TrainingPass(drawn.images, true, None, samples, v, states, drawn.states, attention, drawn.attention, drawn.hidden, windows=windows, seen=seen[:,0], kept=kept)
+
+
+def _follows(drawn, true, most):
+    "Which drawings are off in few pixels only, (batch,)"
+    return ((drawn-true).abs().amax(dim=1)>.5).sum(dim=(1,2))<=most
 
 
 @patch
