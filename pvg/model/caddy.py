@@ -59,7 +59,7 @@ class CaddyConfig(NetworkConfig):
     window_steps:float=.6        # Steps, or share of the training, that look at parts
     norm_steps:float=1.          # Steps, or share of the training, in which batch norms follow the batches; then they stay, as in play
     judged_steps:int=0           # Steps at the end of a rollout that are judged; those before, a random number of them, are drawn without gradient. All are judged if 0 (`feed_forward` only)
-    stray_pixels:int=0           # A rollout that is off in more pixels than this where it begins to be judged is left to the critic, as nobody can know from there what came next; 0 judges all
+    stray_pixels:int=0           # A rollout that shows, or lacks, more pixels than this far from where they belong, at the step before it is judged, is left to the critic: nobody can know from there what came next; 0 judges all
     single_frame_share:float=0.  # Share of training batches that begin from fewer frames than are stacked (`feed_forward` only)
     action_noise:float=0.        # Share of training clips that are told another action from some step on, so that one that never happens somewhere (towards the wall, at the wall) is known there; only the critic judges what is drawn then ('pairs' only)
     critic:float=0.              # Pull of a critic, which tells drawn from true motion, beside that of the pictures ('pairs' only)
@@ -482,9 +482,12 @@ def memoryless_pass(self:Caddy,
     return TrainingPass(drawn.images, true, None, samples, v, states, drawn.states, attention, drawn.attention, drawn.hidden, windows=windows, seen=seen[:,0], kept=kept)
 
 
-def _follows(drawn, true, most):
-    "Which drawings are off in few pixels only, (batch,)"
-    return ((drawn-true).abs().amax(dim=1)>.5).sum(dim=(1,2))<=most
+@torch.no_grad()
+def _follows(drawn, true, most, reach=4):
+    "Which drawings have few pixels that are nowhere near in the truth, and lack few of its pixels; (batch,)"
+    near = lambda x: F.max_pool2d(x, 2*reach+1, stride=1, padding=reach)
+    alone = lambda x, other: (torch.maximum(x-near(other), -near(-other)-x).amax(dim=1)>.5).sum(dim=(1,2))
+    return torch.maximum(alone(drawn, true), alone(true, drawn))<=most
 
 
 @patch
