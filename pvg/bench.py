@@ -4,11 +4,11 @@
 
 # %% auto #0
 __all__ = ['PlainLSTM', 'plain_copy', 'random_model', 'free_run', 'first_frames', 'interleaved', 'matrix_product', 'operations',
-           'Watch', 'watched', 'Measured', 'BenchReport', 'summed_up', 'bench_play', 'training_step', 'bench_train',
-           'png_clip', 'bench_data', 'bench']
+           'Watch', 'Watched', 'waits_in', 'watched', 'Measured', 'BenchReport', 'summed_up', 'bench_play',
+           'training_step', 'random_vgg', 'bench_train', 'png_clip', 'bench_data', 'bench']
 
 # %% ../nbs/75_bench.ipynb #f90ee847
-import copy, json, os, platform, statistics, tempfile, time, weakref
+import copy, json, os, platform, statistics, tempfile, time, warnings, weakref
 import numpy as np
 import torch
 from dataclasses import asdict, dataclass, field
@@ -18,12 +18,14 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 from .core import PvgError, write_atomic
+from .compiled import compile_parts
 from .data.clips import ClipSampler
 from .data.published import export_published
 from .data.store import VideoStore
 from .data.worlds import record_breakout
 from .fast import fast_for_play
 from .learner import preset_loss
+from .losses import VGGFeatures
 from .model.blocks import ConvLSTM, DownConv
 from .model.caddy import Caddy, preset_config, stack_clip, stack_newest
 from .optimizer import FusedAdam
@@ -137,11 +139,18 @@ def interleaved(
 def matrix_product(
     dtype,        # Of its numbers
     device='cpu', # Where it is computed
-    n:int=1024,   # Rows and columns
+    n:int=None,   # Rows and columns; 1024, and 8192 on a graphics card, if `None`
 ): # A function, of 2n³ operations
     "What a processor does best"
+    cuda = torch.device(device).type=='cuda'
+    n = n or (8192 if cuda else 1024)
     a,b = torch.ones(2, n, n, dtype=dtype, device=device)
-    return lambda: a@b
+    def product():
+        kept = torch.get_float32_matmul_precision()
+        if cuda and torch.backends.cudnn.allow_tf32: torch.set_float32_matmul_precision('high') # as convolutions do
+        try: return a@b
+        finally: torch.set_float32_matmul_precision(kept)
+    return product
 
 
 def operations(
@@ -203,13 +212,47 @@ class Watch(TorchDispatchMode):
         self.seen.discard(key)
         self.now -= size
 
+# %% ../nbs/75_bench.ipynb #cdf8b004
+@dataclass
+class Watched:
+    "What was seen of a call"
+    most:int  # Bytes of tensors at once, besides those that were there before
+    reads:int # How often the host waited for something from the device
+
+
+def _card_warnings(way):
+    "How often torch says that a call waits for the card"
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter('always')
+        torch.cuda.set_sync_debug_mode('warn')
+        try: way()
+        finally: torch.cuda.set_sync_debug_mode('default')
+    return sum('synchronizing CUDA operation' in str(o.message) for o in said)
+
+
+def waits_in(
+    events, # Of a profile: have a name (`key`) and a `count`
+) -> int:
+    "How often a profiled call waited for the card"
+    return sum(o.count for o in events if o.key in ('cudaStreamSynchronize','cudaEventSynchronize','cudaMemcpy'))
+
 
 def watched(
-    way, # A function
-) -> Watch: # `most` bytes at once, and `reads`
+    way,          # A function
+    device='cpu', # Where it computes
+) -> Watched: # `most` bytes at once, and `reads`
     "Memory and host reads of a call"
-    with Watch() as watch: way()
-    return watch
+    if torch.device(device).type!='cuda':
+        with Watch() as watch: way()
+        return Watched(watch.most, watch.reads)
+    torch.cuda.synchronize()
+    torch.cuda.reset_peak_memory_stats()
+    before,warned = torch.cuda.memory_allocated(),_card_warnings(way)
+    torch.cuda.synchronize()
+    most = torch.cuda.max_memory_allocated()-before
+    kinds = torch.profiler.ProfilerActivity
+    with torch.profiler.profile(activities=[kinds.CPU, kinds.CUDA]) as profile: way()
+    return Watched(most, max(warned, waits_in(profile.key_averages())))
 
 # %% ../nbs/75_bench.ipynb #7140ee56
 @dataclass
@@ -274,16 +317,25 @@ def summed_up(
     return rows
 
 # %% ../nbs/75_bench.ipynb #45bc9a67
-def _measure(what, ways, kinds, seconds, device, clock, more):
-    "Times of some ways, with a matrix product of each type beside them"
+def _measure(what, ways, kinds, seconds, device, clock, more, counted={}):
+    "Times of some ways, with a matrix product of each type beside them; `counted` has another function to count the arithmetic of some"
     products = {f'product {str(o)[6:]}': matrix_product(o, device) for o in dict.fromkeys(kinds.values())}
     times = interleaved({**ways, **products}, seconds, device, clock)
-    rate = {o: 2*1024**3/statistics.median(times.pop(f'product {str(o)[6:]}')) for o in dict.fromkeys(kinds.values())}
+    rate = {o: operations(products[name])/statistics.median(times.pop(name)) for o,name in zip(dict.fromkeys(kinds.values()), products)}
     for name,way in ways.items():
-        watch = watched(way)
-        share = operations(way)/statistics.median(times[name])/rate[kinds[name]]
+        watch = watched(way, device)
+        share = operations(counted.get(name, way))/statistics.median(times[name])/rate[kinds[name]]
         more[name] = more.get(name, {}) | dict(share=share, memory=watch.most, reads=watch.reads)
     return summed_up(what, times, **more)
+
+
+def _players(model, device):
+    "The plain player and ours; on a graphics card ours record their steps, and one does not"
+    ours = {'float32': fast_for_play(model), 'bfloat16': fast_for_play(model, torch.bfloat16)}
+    if device!='cpu':
+        ours = {'float32 unrecorded': fast_for_play(model), **ours}
+        ours['float32 unrecorded'].recorders = {}
+    return {name: o.to(device) for name,o in dict(baseline=plain_copy(model), **ours).items()}
 
 
 def bench_play(
@@ -294,17 +346,14 @@ def bench_play(
 ) -> list: # Of `Measured`
     "One step of the game, one game at a time"
     model = random_model(preset).requires_grad_(False)
-    players = {'baseline': plain_copy(model), 'float32': fast_for_play(model), 'bfloat16': fast_for_play(model, torch.bfloat16)}
-    players = {name: o.to(device) for name,o in players.items()}
-    frames = first_frames(model.config, device=device)
+    players,frames = _players(model, device),first_frames(model.config, device=device)
     drawn = {name: free_run(o, frames) for name,o in players.items()}
-    apart = lambda name: dict(difference=(drawn[name]-drawn['baseline']).abs().max().item())
-    def step(player):
-        action = torch.zeros(1, model.config.n_actions, device=device)
-        memory = player.dynamics.start(1)
-        return torch.no_grad()(lambda: player.play_step(frames, action, memory))
+    apart = {name: dict(difference=(o-drawn['baseline']).abs().max().item()) for name,o in drawn.items() if name!='baseline'}
+    action = torch.zeros(1, model.config.n_actions, device=device)
+    step = lambda player, memory: torch.no_grad()(lambda: player.play_step(frames, action, memory))
+    ways = {name: step(o, o.dynamics.start(1)) for name,o in players.items()}
     kinds = {name: torch.bfloat16 if name=='bfloat16' else torch.float32 for name in players}
-    return _measure(f'play {model.config.name}', {name: step(o) for name,o in players.items()}, kinds, seconds, device, clock, {name: apart(name) for name in players if name!='baseline'})
+    return _measure(f'play {model.config.name}', ways, kinds, seconds, device, clock, apart, {name: ways['float32 unrecorded'] for name in players if name!='baseline'} if device!='cpu' else {})
 
 # %% ../nbs/75_bench.ipynb #214c5679
 def training_step(
@@ -327,19 +376,28 @@ def training_step(
     return step
 
 
-def _training_ways(model, clip):
+def random_vgg() -> VGGFeatures:
+    "VGG-19 with random weights: as slow as the trained one"
+    from torchvision.models import vgg19
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return VGGFeatures(vgg19(weights=None).features)
+
+
+def _training_ways(model, clip, vgg=None, compiled=False):
     "The plain step and ours, each on a copy of the model"
-    c = model.config
-    own = lambda model: FusedAdam(list(model.parameters()), lr=c.lr, wd=c.weight_decay, decouple_wd=False)
-    trained = lambda model: [p for p in model.parameters() if p.requires_grad]
-    fresh = lambda model: copy.deepcopy(model).train()
-    plain,ours,wide,half = plain_copy(model).train(),fresh(model),fresh(model).to(memory_format=torch.channels_last),fresh(model)
-    loss = lambda: preset_loss(c).to(clip.device).train()
-    return {'baseline': training_step(plain, clip, loss(), torch.optim.Adam(trained(plain), lr=c.lr, weight_decay=c.weight_decay, foreach=False), plain=True),
-            'float32': training_step(ours, clip, loss(), own(ours)), 'float32 channels last': training_step(wide, clip, loss(), own(wide)),
-            'bfloat16': training_step(half, clip, loss(), own(half), dtype=torch.bfloat16)}
+    c,wide = model.config,dict(memory_format=torch.channels_last)
+    loss = lambda **layout: preset_loss(c, copy.deepcopy(vgg)).to(clip.device, **layout).train()
+    def ours(dtype=None, compiled=False, **layout):
+        own = copy.deepcopy(model).train().to(**layout)
+        if compiled: compile_parts(own)
+        return training_step(own, clip, loss(**layout), FusedAdam(list(own.parameters()), lr=c.lr, wd=c.weight_decay, decouple_wd=False), dtype=dtype)
+    plain = plain_copy(model).train()
+    adam = torch.optim.Adam([p for p in plain.parameters() if p.requires_grad], lr=c.lr, weight_decay=c.weight_decay, foreach=False)
+    ways = {'baseline': training_step(plain, clip, loss(), adam, plain=True), 'float32': ours(), 'float32 channels last': ours(**wide), 'bfloat16': ours(torch.bfloat16, **wide)}
+    return {**ways, 'bfloat16 compiled': ours(torch.bfloat16, True, **wide)} if compiled else ways
 
-
+# %% ../nbs/75_bench.ipynb #81767cef
 def bench_train(
     preset='breakout',  # Name of a preset, or a configuration
     seconds:float=10.,  # For all measurements together, at least 3 rounds
@@ -347,17 +405,22 @@ def bench_train(
     batch:int=8,        # Clips
     frames:int=7,       # In each
     clock=time.perf_counter, # Or `time.process_time`
+    vgg:bool=False,     # With the perceptual term, by a VGG-19 with random weights
+    compiled:bool=None, # Also with E, R and D compiled; on a graphics card if `None`
 ) -> list: # Of `Measured`
-    "One training step, without the perceptual term"
-    model = random_model(preset, perceptual_weight=0., pretraining_steps=0).to(device)
+    "One training step"
+    model = random_model(preset, pretraining_steps=0, **{} if vgg else dict(perceptual_weight=0.)).to(device)
+    if vgg and not model.config.perceptual_weight: raise PvgError(f'{model.config.name} is trained without a perceptual term: leave --vgg out')
     model.noise,c = 0.,model.config
     clip = stack_clip(first_frames(preset_config(c, stacking=1), batch*frames, device).unflatten(0, (batch,frames)), c.stacking)
-    ways,apart = _training_ways(model, clip),{}
+    ways,apart = _training_ways(model, clip, random_vgg() if vgg else None, device!='cpu' if compiled is None else compiled),{}
     for name,way in ways.items():
         torch.manual_seed(0)
         apart[name] = way().item()
-    more = {name: dict(difference=abs(o-apart['baseline']), note=f'{batch} clips of {frames} frames') for name,o in apart.items()}
-    return _measure(f'train {c.name}', ways, {name: torch.bfloat16 if name=='bfloat16' else torch.float32 for name in ways}, seconds, device, clock, more)
+    note = f'{batch} clips of {frames} frames'+(', VGG' if vgg else '')
+    more = {name: dict(difference=abs(o-apart['baseline']), note=note) for name,o in apart.items()}
+    kinds = {name: torch.bfloat16 if name.startswith('bfloat16') else torch.float32 for name in ways}
+    return _measure(f'train {c.name}', ways, kinds, seconds, device, clock, more, {'bfloat16 compiled': ways['bfloat16']})
 
 # %% ../nbs/75_bench.ipynb #54518dd8
 def _size(folder): return sum(o.stat().st_size for o in Path(folder).rglob('*') if o.is_file())
@@ -408,11 +471,13 @@ def bench(
     seconds:float=10.,  # For each of the three, at least 3 rounds
     batch:int=8,        # Clips in a training step
     frames:int=7,       # Frames of each
+    vgg:bool=False,     # Train with the perceptual term, by a VGG-19 with random weights
+    compiled:bool=False,# Also train with E, R and D compiled; on a graphics card always
     busy:bool=False,    # Count processor time of a single thread instead of the clock's: for machines that do other things
 ) -> BenchReport: # Shows itself as a table
     "Measure against the plain computation"
     clock = time.process_time if busy else time.perf_counter
-    parts = dict(play=lambda: bench_play(preset, seconds, device, clock), train=lambda: bench_train(preset, seconds, device, batch, frames, clock), data=lambda: bench_data(seconds, clock=clock))
+    parts = dict(play=lambda: bench_play(preset, seconds, device, clock), train=lambda: bench_train(preset, seconds, device, batch, frames, clock, vgg, compiled or None), data=lambda: bench_data(seconds, clock=clock))
     if what!='all' and what not in parts: raise PvgError(f'there is nothing to measure named {what!r}: choose play, train, data or all')
     if device=='cuda' and not torch.cuda.is_available(): raise PvgError('torch finds no CUDA device here: leave --device out')
     if busy and device!='cpu': raise PvgError('processor time says nothing of a graphics card: leave --busy out')

@@ -563,6 +563,8 @@ def bench(
     seconds:float=10.,   # For each of the three, at least 3 rounds
     batch_size:int=8,    # Clips in a training step
     frames:int=7,        # Frames of each
+    vgg:bool=False,      # Train with the perceptual term, by a VGG-19 with random weights
+    compiled:bool=False, # Also train with E, R and D compiled; on a graphics card always
     busy:bool=False,     # Count processor time of one thread instead of the clock's, on a machine that does other things
     json:str=None,       # Also write the report to this file
 ):
@@ -572,7 +574,7 @@ def bench(
     from pathlib import Path
     if min(batch_size, frames-1)<1 or not seconds>=0: raise PvgError(f'measure at least 1 clip of 2 frames, for 0 seconds or more, not {batch_size} of {frames} for {seconds}')
     if json: writable_folder(Path(json).absolute().parent)
-    report = bench(what, preset, device, seconds, batch_size, frames, busy)
+    report = bench(what, preset, device, seconds, batch_size, frames, vgg, compiled, busy)
     print(report)
     if json: print(f'{report.save(json)} is written')
 

@@ -11,7 +11,8 @@ __all__ = ['Kernel', 'norm_line', 'folded', 'plane_table', 'table_places', 'Play
 import copy
 import torch
 import torch.nn.functional as F
-import weakref
+import warnings, weakref
+from fastcore.basics import patch
 from torch import nn
 from typing import NamedTuple
 from .model.blocks import DownConv, mean_kernel
@@ -19,6 +20,7 @@ from .model.caddy import Caddy
 from .model.decoder import Decoder, inherit_frame
 from .model.dynamics import CompactDynamics, Dynamics
 from .model.encoder import Encoder
+from .replay import Replayed, cuda_graph
 
 # %% ../nbs/28_fast.ipynb #8fcf01d2
 class Kernel(NamedTuple):
@@ -297,6 +299,7 @@ def play_encoder(
 # %% ../nbs/28_fast.ipynb #49c66ec4
 class FastPlayer(nn.Module):
     "Plays as a model does, faster; its weights are a copy, as they were when it was made"
+    recorders:dict = dict(cuda=cuda_graph) # what records a step, by kind of device
     def __init__(self,
         model:Caddy,               # The trained model
         dtype=torch.float32,       # float32, or bfloat16 for processors that compute in it
@@ -304,25 +307,55 @@ class FastPlayer(nn.Module):
         super().__init__()
         c = self.config = model.config
         dynamics = PlayFeedForwardDynamics if c.feed_forward else PlayCompactDynamics if c.compact else PlayDynamics
-        self.dtype,planes = dtype,c.n_actions+c.action_dims
-        with torch.no_grad(), torch.device('cpu'):
+        self.dtype,planes,self.recorded = dtype,c.n_actions+c.action_dims,{}
+        with torch.no_grad(), model.centroids.device:
             self.encoder,self.dynamics = play_encoder(model.encoder),dynamics(model.dynamics, planes, c.grid)
             self.decoder = (PlayPixelDecoder if c.feed_forward else PlayDecoder)(model.decoder)
         for o in self.modules():
             if isinstance(o, PlayConv): o.weight,o.bias = o.weight.to(dtype),None if o.bias is None else o.bias.to(dtype)
         self.register_buffer('centroids', model.centroids.clone())
 
-    play_step,check_clip,action_vector,between_actions = Caddy.play_step,Caddy.check_clip,Caddy.action_vector,Caddy.between_actions
+    play_step,check_clip,between_actions = Caddy.play_step,Caddy.check_clip,Caddy.between_actions
+
+    def action_vector(self, action, variation=None):
+        if action.ndim==1: action = Caddy.action_vector(self, action.cpu())[:,:self.config.n_actions] # numbers are looked at on the host
+        return Caddy.action_vector(self, action.to(self.centroids.device, non_blocking=True), variation)
 
     def _next_frame(self, frames, vector, memory):
         memory = [o.contiguous(memory_format=torch.channels_last) for o in (self.dynamics.start(len(frames)) if memory is None else memory)]
+        inputs = frames, F.pad(vector, (0,1), value=1.), *memory
+        image,*memory = self.step_for(inputs)(*inputs)
+        return image, tuple(memory)
+
+    def _step(self, frames, planes, *memory):
         state = self.encoder(frames.to(self.dtype, memory_format=torch.channels_last))
-        hidden,memory = self.dynamics(state, F.pad(vector, (0,1), value=1.), memory)
-        return self.decoder(hidden, frames[:,:3]), memory
+        hidden,memory = self.dynamics(state, planes, memory)
+        return self.decoder(hidden, frames[:,:3]), *memory
+
+    def _apply(self, *args, **kwargs):
+        self.recorded.clear() # a recording does not move
+        return super()._apply(*args, **kwargs)
+
+
+@patch
+def step_for(self:FastPlayer,
+    inputs, # Frames, planes and memory
+): # A function of these; the plain step where none is recorded
+    "The step for so many games, recorded at its first use"
+    frames = inputs[0]
+    record,key = self.recorders.get(frames.device.type),(len(frames), frames.dtype, frames.device)
+    if record is None or torch.is_grad_enabled() and any(o.requires_grad for o in inputs): return self._step
+    if key not in self.recorded:
+        if len(self.recorded)>3: self.recorded.pop(next(iter(self.recorded)))
+        try: self.recorded[key] = Replayed(self._step, inputs, record)
+        except RuntimeError as e:
+            warnings.warn(f'steps are computed one kernel at a time, since they cannot be recorded: {str(e).splitlines()[0]}')
+            self.recorded[key] = self._step
+    return self.recorded[key]
 
 
 def fast_for_play(
-    model:Caddy,         # A trained model on the CPU, of any preset; it stays as it is
+    model:Caddy,         # A trained model, of any preset; it stays as it is
     dtype=torch.float32, # float32 agrees with the model to 1e-4; bfloat16 is faster where the processor computes in it, and less exact
 ) -> FastPlayer: # Has `play_step`
     "A copy of a model that plays it faster"
@@ -336,7 +369,7 @@ def player_of(
     model, # Any model that has `play_step`
 ): # A `FastPlayer`, or the model itself
     "The fastest thing that plays a model exactly"
-    if type(model) is not Caddy or model.training or model.centroids.device.type!='cpu' or model.centroids.dtype!=torch.float32: return model
+    if type(model) is not Caddy or model.training or model.centroids.device.type not in ('cpu','cuda') or model.centroids.dtype!=torch.float32: return model
     try: state = [(o.data_ptr(), o._version) for part in (model.parameters(), model.buffers()) for o in part]
     except RuntimeError: return model # weights made in inference mode do not say when they change
     kept = _players.get(model)
