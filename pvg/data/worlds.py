@@ -7,6 +7,7 @@ __all__ = ['record_square', 'breakout_frame', 'record_breakout', 'find_paddle', 
 
 # %% ../../nbs/11_data.worlds.ipynb #0d2cb996
 import numpy as np
+from collections import deque
 from pathlib import Path
 from ..core import PvgError
 from .store import VideoStore
@@ -140,14 +141,16 @@ class _Player:
 
 # %% ../../nbs/11_data.worlds.ipynb #248e9987
 def _rally(game, player, frame_skip, most, serves, begin=True):
-    "Play until a life is lost (the game, with `serves`) or there are `most` frames; the frames, what is known about each, and the game as it was whenever the ball came down"
+    "Play until a life is lost (the game, with `serves`) or there are `most` frames; the frames, what is known about each, and the game as it was whenever the ball came down, or was soon to be lost"
     if begin: game.serve()
-    lives,rows,frames,lost,moments = game.ale.lives(),[],[],0,[]
+    lives,rows,frames,lost,moments,past = game.ale.lives(),[],[],0,[],deque(maxlen=6)
     while len(frames)<most and not game.ale.game_over():
         paddle,ball = game.look()
         lost = 0 if ball else lost+1
         if not serves and (lost or game.ale.lives()<lives): break
-        if _comes_down(rows, ball): moments.append(game.ale.cloneState())
+        past.append(game.ale.cloneState())
+        if _comes_down(rows, ball): moments.append((past[-1],28))
+        if serves and lost==1: moments.append((past[0],20)) # what follows is three frames without a ball, and a serve
         frames.append(game.frame())
         action,now,left = player(paddle, ball),game.ale.lives(),frame_skip
         if lost>=3: # three pictures without a ball, then the next one comes from the side where the paddle is not
@@ -171,10 +174,10 @@ def _rally_columns(rows, ended):
         reward=reward, done=(np.arange(len(rows))==len(rows)-1) & ended)
 
 # %% ../../nbs/11_data.worlds.ipynb #61d9d89b
-def _tries(game, moments, count, rng, frame_skip, serves, frames=28):
+def _tries(game, moments, count, rng, frame_skip, serves):
     "Play each moment again `count` times, aiming with another part of the paddle or wandering; then the game is as it was"
     now = game.ale.cloneState()
-    for moment in moments:
+    for moment,frames in moments:
         for _ in range(count):
             game.ale.restoreState(moment)
             video,columns,_ = _rally(game, _Player(rng, int(rng.integers(-10,11))), frame_skip, frames, serves, begin=False)
@@ -192,7 +195,7 @@ def record_breakout(
     progress:bool=True,    # Show a bar
     overwrite:bool=False,  # Replace an older store at `path`
     serves:bool=False,     # Go on after a lost life: three frames without a ball, then the next serve, from the side where the paddle is not
-    tries:int=0,           # Play each moment at which the ball comes down again so many times, as short videos in the same split; the paddle then meets it in other ways
+    tries:int=0,           # Play each moment at which the ball comes down, or is lost with `serves`, again so many times, as short videos in the same split; the paddle is then elsewhere
 )->VideoStore: # Columns: action, movement, position, ball, lives, reward, done
     "Record Breakout, 160x208, played by a seeded player that follows the ball and wanders in turn"
     if min(frames,frame_skip)<1 or video_frames<_shortest: raise PvgError(f'Breakout needs at least one frame, a frame_skip of 1 and videos of {_shortest} frames')
