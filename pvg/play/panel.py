@@ -55,8 +55,8 @@ def _cell():
 def _forget(panel):
     "Take a closed panel out of what the notebook keeps of earlier results, `Out[7]` and `_7`"
     from IPython import get_ipython
-    names = get_ipython().user_ns
-    for kept in (names, names.get('_oh', {})):
+    shell = get_ipython()
+    for kept in (shell.user_ns, shell.user_ns_hidden, shell.user_ns.get('_oh', {})):
         for k in [k for k,o in kept.items() if o is panel and re.fullmatch(r'_?\d+', str(k))]: del kept[k]
 
 def _retire_earlier(panel):
