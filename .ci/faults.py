@@ -6,7 +6,7 @@ mkdir). Then another fork looks at what is there: whatever has its final name mu
 again, which goes on where that is promised; its result must be that of a run that nobody disturbed, to the last bit.
 Then: readers beside a writer, a second process on the same run, and media that nobody may write on.
 """
-import argparse, hashlib, json, os, random, shutil, signal, sys, tempfile, time, traceback, warnings
+import argparse, csv, hashlib, json, os, random, shutil, signal, sys, tempfile, time, traceback, warnings
 from functools import partial
 from pathlib import Path
 
@@ -63,15 +63,16 @@ class Acquisition:
     def result(self, folder): return content(folder/'clips')
 
 class Checkpoints:
-    "`pvg train`: a checkpoint after every step, copies after every second; training goes on from the last one"
+    "`pvg train`: a checkpoint after every step, copies and a row of the log after every second; training goes on from the last one"
     def work(self, folder, given):
         recipe.SaveTraining = partial(SaveTraining, every=0.)
         path = folder/'run'/'latest.safetensors'
-        recipe.train(VideoStore(given/'square'), path, steps=8, valid_every=2, keep=2, resume=path.exists(), **TINY)
+        recipe.train(VideoStore(given/'square'), path, steps=8, valid_every=2, keep=2, resume=path.exists(), results=folder/'results', **TINY)
     def result(self, folder):
         kept = sorted((folder/'run').glob('[!.]*'))
         assert [o.stem for o in kept]==['best','latest','step-00000006','step-00000008'], [o.name for o in kept]
-        return [(o.name, load_training(o)[1]['step'], digest(*(v.numpy() for v in load_model(o).state_dict().values()))) for o in kept]
+        rows = list(csv.DictReader((folder/'results'/'log.csv').open(newline='')))
+        return [[(row['step'], row['valid_loss']) for row in rows], *((o.name, load_training(o)[1]['step'], digest(*(v.numpy() for v in load_model(o).state_dict().values()))) for o in kept)]
 
 class Evaluation:
     "`pvg evaluate`: drawn clips, numbers, pictures and pages"
@@ -100,8 +101,9 @@ class Games:
         game.save(folder/'games')
         game.save_state(folder/'state.safetensors')
     def look(self, folder, given):
-        assert (folder/'games/play.gif').stat().st_size and (folder/'games/play.json').stat().st_size
-        for o in (o for o in (folder/'games').iterdir() if o.stat().st_size and not o.name.startswith('.')): # a name that was only reserved is empty
+        assert (folder/'games/play.gif').exists() and (folder/'games/play.json').exists()
+        assert all(o.stat().st_size for o in (folder/'games').iterdir() if not o.name.startswith('.')), 'an empty file'
+        for o in (o for o in (folder/'games').iterdir() if not o.name.startswith('.')):
             if o.suffix=='.gif': assert abs(length(o)-21/12)<.02 # equal frames are one, shown longer
             else: PlaySession(given/'model.safetensors').replay(o)
         PlaySession.load(given/'model.safetensors', folder/'state.safetensors')

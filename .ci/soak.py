@@ -1,6 +1,6 @@
-"""Long runs stay flat: `python .ci/soak.py` (small, as in CI), or `--steps 2000 --play 20000 --reruns 50 --files 2000 --write FILE.json`.
+"""Long runs stay flat: `python .ci/soak.py` (small, as in CI), or `--steps 2000 --play 20000 --reruns 50 --panels 50 --files 2000 --write FILE.json`.
 
-Training, play, a notebook cell that is run again in a real kernel, and a folder of thousands of tiny files. Memory, open files and threads are read
+Training, play, notebook cells that are run again in a real kernel, and a folder of thousands of tiny files. Memory, open files and threads are read
 after a fifth of each, when what is kept is there, and from then on to the end. Reads /proc, so it runs on Linux.
 """
 import argparse, ctypes, gc, json, os, sys, tempfile, threading, time, warnings
@@ -100,13 +100,20 @@ with learn.no_bar(), learn.no_logging(): learn.fit(1)
 panel = PlayPanel(session)
 panel
 '''
+PANEL = '''
+session = PlaySession('model.safetensors')
+session.autoplay(3)
+PlayPanel(session)
+'''
+READ = ''' # as it is for a user, who collects nothing
+status = dict(o.split(':') for o in Path('/proc/self/status').read_text().splitlines())
+alive = [type(o).__name__ for o in gc.get_objects()]
+print(int(status['RssAnon'].split()[0])/1e3, len(os.listdir('/proc/self/fd')), threading.active_count(), *map(alive.count, ('PlaySession','Learner','Caddy','PlayPanel')), len(alive))
+'''
 COUNT = '''
 gc.collect()
 with contextlib.suppress(AttributeError): ctypes.CDLL(None).malloc_trim(0)
-resident = next(int(o.split()[1])/1e3 for o in Path('/proc/self/status').read_text().splitlines() if o.startswith('VmRSS'))
-alive = [type(o).__name__ for o in gc.get_objects()]
-print(resident, len(os.listdir('/proc/self/fd')), threading.active_count(), alive.count('PlaySession'), alive.count('Learner'), alive.count('Caddy'), len(alive))
-'''
+'''+READ
 
 def ask(client, code, cell):
     "Run code as a notebook's cell does; what it prints"
@@ -123,23 +130,38 @@ def ask(client, code, cell):
         if o['msg_type']=='status' and o['content']['execution_state']=='idle': return ''.join(said)
         hear(o)
 
-def reruns(folder, n):
-    "A cell that makes a session, a learner that fits, and a panel, run again and again in a real kernel"
+def run_again(folder, cell, n, looks):
+    "Run a cell n times in a real kernel; what each look, a cell as well, says after the runs that it is for"
     from jupyter_client.manager import start_new_kernel
     manager,client = start_new_kernel(cwd=str(folder), env={**os.environ, 'PYTHONPATH': str(ROOT)}, startup_timeout=300)
     try:
         ask(client, SETUP, 'setup')
         found = []
         for i in range(n):
-            ask(client, CELL, 'game')
-            if i+1 in (max(3, n//5), n): found.append(ask(client, COUNT, 'count').split())
+            ask(client, cell, 'game')
+            if i+1 in looks: found.append(ask(client, looks[i+1], 'count').split())
     finally:
         client.stop_channels()
         manager.shutdown_kernel(now=True)
-    (early,files,threads,*alive,objects),(late,files_then,threads_then,*alive_then,objects_then) = ([float(o[0]), *map(int, o[1:])] for o in found)
-    assert (files_then, threads_then, alive_then)==(files, threads, [1,1,2]), found # the session's model and the learner's
+    return [[float(o[0]), *map(int, o[1:])] for o in found]
+
+def reruns(folder, n):
+    "A cell that makes a session, a learner that fits, and a panel, run again and again in a real kernel"
+    first = max(3, n//5)
+    (early,files,threads,*_,objects),glance,(late,files_then,threads_then,*alive,objects_then) = found = run_again(folder, CELL, n, {first: COUNT, n-1: READ, n: COUNT})
+    assert files_then<=files+2 and (threads_then, alive[:3])==(threads, [1,1,2]), found # the session's model and the learner's
+    assert glance[4]<=1, found # the older learner went when this one began to fit
     assert late<1.05*early+8, found
-    return dict(runs=n, memory=round(early, 1), memory_at_end=round(late, 1), files=files, most_files=files_then, threads=threads, sessions=alive_then[0], learners=alive_then[1], models=alive_then[2], objects_a_run=round((objects_then-objects)/(n-max(3, n//5))))
+    return dict(runs=n, memory=round(early, 1), memory_at_end=round(late, 1), files=files, most_files=files_then, threads=threads, sessions=alive[0], learners=alive[1], models=alive[2], objects_a_run=round((objects_then-objects)/(n-first)))
+
+def panels(folder, n):
+    "A cell that ends in a panel: nothing of an older run stays but its three last results, `_`, `__` and `___`, which hold no session"
+    first = max(5, n//5)
+    (early,files,threads,*_,objects),(_,_,_,sessions,_,models,shown,_),(late,files_then,threads_then,*_,objects_then) = found = run_again(folder, PANEL, n, {first: COUNT, n-1: READ, n: COUNT})
+    more,growth = (objects_then-objects)/(n-first),(late-early)/(n-first)
+    assert files_then<=files+2 and (threads_then, sessions, models)==(threads, 1, 1) and shown<=4, found
+    assert more<10 and growth<.05, found # MB a run
+    return dict(runs=n, memory=round(early, 1), memory_at_end=round(late, 1), kilobytes_a_run=round(1e3*growth, 1), files=files, most_files=files_then, threads=threads, sessions=sessions, panels=shown, objects_a_run=round(more))
 
 # ---- thousands of tiny files
 
@@ -189,7 +211,7 @@ def many_files(folder, n):
     used = sum(made[i%len(made)][2]>0 for i in range(n))
     return dict(number=n, used=used, skipped=n-used, memory=round(memory[0], 1), most_memory=round(max(memory), 1), files=files[0], most_files=max(files), milliseconds_a_file=round(1000*took/n, 1), milliseconds_a_file_for_a_quarter=round(1000*few/(n//4), 1))
 
-PARTS = dict(training=(training,'steps',60), playing=(playing,'play',400), reruns=(reruns,'reruns',10), files=(many_files,'files',60))
+PARTS = dict(training=(training,'steps',60), playing=(playing,'play',400), reruns=(reruns,'reruns',10), panels=(panels,'panels',20), files=(many_files,'files',60))
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -200,7 +222,7 @@ def main():
     for part in args.parts or PARTS:
         f,name,_ = PARTS[part]
         with tempfile.TemporaryDirectory(dir='/dev/shm' if os.access('/dev/shm', os.W_OK) else None) as folder:
-            if part=='reruns': record_square(Path(folder)/'square', videos=12); playing(Path(folder), 5)
+            if part in ('reruns','panels'): record_square(Path(folder)/'square', videos=12); playing(Path(folder), 5)
             found = f(Path(folder), getattr(args, name))
         print(f'  {part}: {", ".join(f"{k} {v}" for k,v in found.items())} ({time.time()-begun:.0f} s)', flush=True)
         if args.write:

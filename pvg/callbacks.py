@@ -8,7 +8,7 @@ __all__ = ['FramesAsTarget', 'linear', 'TrainingSchedule', 'flat_schedule', 'Tim
            'half_precision_pays', 'LossTerm', 'ProgressLine']
 
 # %% ../nbs/40_callbacks.ipynb #39f1f398
-import math, time
+import gc, math, time
 import torch
 from fastai.callback.core import Callback, CancelTrainException
 from fastai.callback.schedule import ParamScheduler, SchedCos, SchedNo, combine_scheds
@@ -48,6 +48,8 @@ class TrainingSchedule(Callback):
         "How much of `steps` has passed"
         if not steps: return 1.
         return self.learn.pct_train/steps if isinstance(steps, float) and steps<=1 else self.step/steps
+
+    def before_fit(self): gc.collect() # an older learner, in a cell that is run again, is a circle: it goes before the new one takes its memory
 
     def before_batch(self):
         c = self.config

@@ -4,11 +4,11 @@
 
 # %% auto #0
 __all__ = ['reconstruction_strip', 'action_fan', 'attention_strip', 'action_space_plot', 'action_portraits', 'save_discovery',
-           'validate_actions', 'training_pictures', 'Watch', 'WriteRow', 'alarm_sentences', 'ActionAlarm',
+           'validate_actions', 'training_pictures', 'Watch', 'WriteRow', 'rows_up_to', 'alarm_sentences', 'ActionAlarm',
            'worst_direction', 'revive_action', 'tracker']
 
 # %% ../nbs/44_watch.ipynb #1c81da73
-import csv, importlib.util, json
+import csv, importlib.util, itertools, json, os
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -225,11 +225,16 @@ class WriteRow(Callback):
     "Add every validation to `log.csv`"
     order = 60 # after the recorder
     def __init__(self,
-        path:Path,           # The file; rows of an earlier part of the run stay
+        path:Path,           # The file; rows of an earlier part of the run stay, up to where this part begins
         progress:bool=True,  # Also print the row
     ):
         store_attr()
         self.validated = False
+
+    def before_fit(self):
+        state = getattr(getattr(self.learn, 'save_training', None), 'state', None)
+        step = self.learn.training_schedule.step
+        rows_up_to(self.path, (state[1].get('validated', step) if state else step) if step else None)
 
     def after_validate(self): self.validated = True
 
@@ -252,6 +257,21 @@ def _append_row(path, row):
         writer = csv.DictWriter(file, columns, extrasaction='ignore', lineterminator='\n')
         if new: writer.writeheader()
         writer.writerow({k: v if k=='step' else f'{v:.6g}' for k,v in row.items()})
+
+# %% ../nbs/44_watch.ipynb #61580259
+def rows_up_to(
+    path:Path, # A log that `WriteRow` writes; it may be missing
+    step:int,  # The last step whose row stays; `None` for a new training
+):
+    "Take rows out of a log whose steps will be done again, and what a kill left of a row; beside a new training an older log gets a number"
+    path = Path(path)
+    if not path.is_file(): return
+    text = path.read_text(errors='replace')
+    header,*rows = text.splitlines(keepends=True) or ['']
+    if step is None and rows: return path.rename(next(o for n in itertools.count(1) if not os.path.lexists(o := path.with_name(f'{path.stem}-{n}{path.suffix}'))))
+    whole = lambda row: row.endswith('\n') and row.count(',')==header.count(',') and row.partition(',')[0].isdecimal()
+    kept = header*header.endswith('\n') + ''.join(o for o in rows if whole(o) and int(o.partition(',')[0])<=step)
+    if kept!=text: write_atomic(path, kept)
 
 # %% ../nbs/44_watch.ipynb #81ad8fd1
 def alarm_sentences(

@@ -6,7 +6,7 @@
 __all__ = ['direction', 'action_keys', 'PlayPanel']
 
 # %% ../../nbs/63_play.panel.ipynb #ea4efd1d
-import threading, time, weakref
+import re, threading, time, weakref
 from anywidget import AnyWidget
 from fastcore.basics import patch
 from pathlib import Path
@@ -52,6 +52,13 @@ def _cell():
         return parent['metadata']['cellId'],parent['header']['msg_id']
     except (AttributeError, KeyError, TypeError, ImportError): return None
 
+def _forget(panel):
+    "Take a closed panel out of what the notebook keeps of earlier results, `Out[7]` and `_7`"
+    from IPython import get_ipython
+    shell = get_ipython()
+    for kept in (shell.user_ns, shell.user_ns_hidden, shell.user_ns.get('_oh', {})):
+        for k in [k for k,o in kept.items() if o is panel and re.fullmatch(r'_?\d+', str(k))]: del kept[k]
+
 def _retire_earlier(panel):
     "Close the panels that earlier runs of this cell made"
     if (here := _cell()) is None: return
@@ -60,6 +67,8 @@ def _retire_earlier(panel):
         if o is not None:
             o.close()
             o.session,o.sessions,o.buttons = None,[],[]
+            o.on_msg(o._hear, remove=True)
+            _forget(o)
     _panels[cell] = run,[*(panels if old_run==run else []), weakref.ref(panel)]
 
 # %% ../../nbs/63_play.panel.ipynb #74816af1
@@ -87,7 +96,7 @@ class PlayPanel(AnyWidget):
         self._video = dict(formats='mp4', names=False)
         self.buttons = [SimpleNamespace(name=o, click=lambda i=i: self.press(i)) for i,o in enumerate(session.names)]
         super().__init__(_setup=self._describe(scale, titles))
-        self.on_msg(lambda *o: self._hear(*o))
+        self.on_msg(self._hear)
         _retire_earlier(self)
 
 # %% ../../nbs/63_play.panel.ipynb #77185fbf

@@ -6,29 +6,60 @@
 __all__ = ['free_path', 'draw_caption', 'write_mp4', 'gif_timing', 'write_gif', 'save_video', 'png_bytes', 'save_frames']
 
 # %% ../../nbs/60_play.recording.ipynb #d42c9a77
-import functools, io, itertools, math, os, shutil
+import functools, io, itertools, math, os, shutil, zlib
 import numpy as np
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from fractions import Fraction
 from pathlib import Path
-from ..core import PvgError, _begin_folder, write_atomic
+from ..core import PvgError, _begin_folder, _hold, _sweep_folders, sweep_files, write_atomic
 
 # %% ../../nbs/60_play.recording.ipynb #f345e374
+def _mark(path):
+    "The hidden file that keeps a name; `sweep_files` knows it as unfinished"
+    return path.with_name(f'.{path.name[:32]}.writing-{zlib.crc32(os.fsencode(path.name)):08x}')
+
+def _keep_name(path):
+    "Keep a name for as long as this process lives: an open file and its lock; `None` if a file or another process has it"
+    mark = _mark(path)
+    try: file = mark.open('x')
+    except FileExistsError: return None
+    held = _hold(mark)
+    if mark.exists() and not os.path.lexists(path): return file,held
+    return _let_go(mark, file, held)
+
+def _let_go(mark, file, held):
+    "Keep a name no longer"
+    with suppress(OSError):
+        ours = os.path.samestat(mark.stat(), os.fstat(file.fileno()))
+        file.close() # what is open cannot be removed on Windows
+        if ours: mark.unlink()
+    file.close()
+    if held is not None: os.close(held)
+
+def _sweep(folder):
+    "Remove what killed processes left half written in a folder: files, names that they kept, and folders of pictures"
+    sweep_files(folder)
+    for o in Path(folder).glob('.*.writing-*'):
+        if o.is_dir(): _sweep_folders(o.with_name(o.name[1:].rpartition('.writing-')[0]))
+
+# %% ../../nbs/60_play.recording.ipynb #3964424e
+@contextmanager
 def free_path(
     path,       # The file wanted
     others=(),  # Other endings that must be free as well, such as '.json'
-) -> Path: # `path`, or a numbered neighbour; it exists now, and is empty
-    "Take a name that no file has: `play.gif`, else `play-2.gif`, `play-3.gif`, ..."
-    path = Path(path)
+): # A context that gives `path`, or a numbered neighbour; nobody else gets that one meanwhile
+    "A name that no file has: `play.gif`, else `play-2.gif`, `play-3.gif`, ..."
+    path,kept = Path(path),None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        _sweep(path.parent)
         for n in itertools.count(1):
             free = path if n==1 else path.with_name(f'{path.stem}-{n}{path.suffix}')
-            if any(free.with_suffix(o).exists() for o in others): continue
-            with suppress(FileExistsError):
-                free.open('x').close()
-                return free
+            if any(os.path.lexists(o) for name in others for o in (free.with_suffix(name), _mark(free.with_suffix(name)))): continue
+            if (kept := _keep_name(free)): break
     except OSError as e: raise PvgError(f'cannot write into {path.parent} ({e.strerror or e}); choose another folder') from e
+    try: yield free
+    finally: _let_go(_mark(free), *kept)
 
 # %% ../../nbs/60_play.recording.ipynb #d46945d0
 @functools.lru_cache(8)
@@ -125,14 +156,9 @@ def save_video(
     suffix = Path(path).suffix.lower()
     if suffix not in ('.mp4','.gif'): raise PvgError(f'a video ends in .mp4 or .gif, not {Path(path).name!r}')
     _check_video(frames, fps, scale, captions)
-    path = free_path(path)
-    try:
-        if suffix=='.gif': write_atomic(path, lambda f: write_gif(f, frames, fps, scale, captions))
-        else: write_atomic(path, lambda f: write_mp4(f, _pictures(frames, scale, captions), fps))
-    except BaseException:
-        path.unlink(missing_ok=True)
-        raise
-    return path
+    with free_path(path) as path:
+        if suffix=='.gif': return write_atomic(path, lambda f: write_gif(f, frames, fps, scale, captions))
+        return write_atomic(path, lambda f: write_mp4(f, _pictures(frames, scale, captions), fps))
 
 
 def _check_video(frames, fps, scale, captions):

@@ -403,16 +403,16 @@ def save(self:PlaySession,
     "Write the game so far as `play.gif` and `play.json`, numbered where there are some"
     formats = (['gif' if self._at-first<1000 else 'mp4'] if formats is None else [formats] if isinstance(formats, str) else list(formats))
     if not formats or not {f'.{o}' for o in formats}<=set(_suffixes): raise PvgError(f'formats are gif, mp4 and png, not {formats}')
-    text,written = free_path(Path(folder)/'play.json', (*_suffixes, '')),[]
-    start = [base64.b64encode(png_bytes(o)).decode() for o in self._start]
-    try:
-        for o in formats:
-            if o=='png': written.append(self.save_frames(text.with_suffix(''), scale, names, first))
-            else: written.append(self.save_video(text.with_suffix(f'.{o}'), fps, scale, names, first))
-        write_atomic(text, json.dumps(self.record(first) | dict(start=start)))
-    except BaseException:
-        for path in (text, *(o for o in written if o.is_file())): path.unlink(missing_ok=True)
-        raise
+    start,written = [base64.b64encode(png_bytes(o)).decode() for o in self._start],[]
+    with free_path(Path(folder)/'play.json', (*_suffixes, '')) as text:
+        try:
+            for o in formats:
+                if o=='png': written.append(self.save_frames(text.with_suffix(''), scale, names, first))
+                else: written.append(self.save_video(text.with_suffix(f'.{o}'), fps, scale, names, first))
+            write_atomic(text, json.dumps(self.record(first) | dict(start=start)))
+        except BaseException:
+            for path in (o for o in written if o.is_file()): path.unlink(missing_ok=True)
+            raise
     return written[0]
 
 # %% ../../nbs/61_play.session.ipynb #a3602c13
