@@ -30,7 +30,7 @@ readme: $(DEV) ## README.md from nbs/index.ipynb
 	@$(VENV)/bin/python .ci/readme.py
 
 docs: quarto $(DEV) ## the documentation site with its playable page, in _docs (needs Quarto and npm)
-	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" nbdev_docs
+	$(VENV)/bin/python .ci/docs.py
 	$(VENV)/bin/pvg export web shipped _docs/play --overwrite
 
 quarto:

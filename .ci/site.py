@@ -1,4 +1,4 @@
-"""The pages as Quarto gets them: `python .ci/site.py` makes them as `nbdev_proc_nbs` does, in a copy, and follows every link.
+"""The pages as Quarto gets them: `python .ci/site.py` makes them by `.ci/docs.py`, in a copy, and follows every link.
 
 The reference is made by running exported cells and imports, and asking each symbol for its signature; a page where this fails would stop
 the site. In what comes out, every link to a page, heading, picture, symbol or line of source leads there, every symbol has its
@@ -14,14 +14,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 from pages import ATTRIBUTE, BUILT, FENCE, LINK, heading_places, names, symbols, text, without_code # noqa: E402
 
 ROOT = Path(__file__).resolve().parent.parent
-PROCESS = 'import nbdev.quarto as q; q._ensure_quarto = lambda: None; q._pre_docs(n_workers=0)' # in one process, so that PyTorch is imported once
 
 def processed(folder):
     "Processed pages of a copy of the project"
     for name in ('nbs', 'pvg'): shutil.copytree(ROOT/name, folder/name, symlinks=True, ignore=shutil.ignore_patterns('__pycache__', '.ipynb_checkpoints'))
     for name in ('settings.ini', 'pyproject.toml', '_quarto.yml'): shutil.copy(ROOT/name, folder/name)
     env = {**os.environ, 'PYTHONPATH': str(folder), 'MPLBACKEND': 'Agg'}
-    done = subprocess.run([sys.executable, '-c', PROCESS], cwd=folder, env=env, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    done = subprocess.run([sys.executable, ROOT/'.ci/docs.py', '--pages'], cwd=folder, env=env, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     if done.returncode: sys.exit('\n'.join(done.stdout.splitlines()[-25:])+'\n.ci/site.py: nbdev cannot process the pages: see above')
     return folder/'_proc'
 
@@ -71,6 +70,10 @@ def link_problem(page, target, pages, own, source):
     if path not in pages and path not in BUILT: return f'{target}: the site has no page {path}'
     if place and place not in pages[path].places: return f'{target}: {path} has no place #{place}'
 
+def links_in_code(markdown):
+    "Lines of code blocks that hold a Markdown link to our pages, which code shows as it is"
+    return [line for fence in FENCE.finditer(markdown) for line in fence[0].splitlines() if re.search(r'\]\(https?://', line)]
+
 def leftovers(page):
     "What should not have come this far"
     for cell in page.cells:
@@ -78,6 +81,7 @@ def leftovers(page):
         if cell['cell_type']!='code': continue
         if re.search(r'(?m)^#\|\s*(export|hide)\b', source): yield f'shows a cell that is not for readers: {source.splitlines()[0]}'
         if re.search(r'(?m)^show_doc\(', source) and not shown(cell): yield f'says nothing about {source.splitlines()[-1]}'
+        for line in links_in_code(shown(cell)): yield f'shows the address of a link in code: {line.strip()[:120]}'
         if any(o['output_type']=='error' for o in cell.get('outputs', [])): yield f'shows an error: {source.splitlines()[0]}'
 
 def entries():
