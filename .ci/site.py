@@ -2,7 +2,8 @@
 
 The reference is made by running exported cells and imports, and asking each symbol for its signature; a page where this fails would stop
 the site. In what comes out, every link to a page, heading, picture, symbol or line of source leads there, every symbol has its
-entry, and nothing that was to be hidden is left. Quarto itself is not needed, and is not fetched, as nbdev would do.
+entry, nothing that was to be hidden is left, and pages made from the code say what it says now. Quarto itself is not needed, and is
+not fetched, as nbdev would do.
 """
 import ast, json, os, re, shutil, subprocess, sys, tempfile
 from collections import Counter
@@ -84,6 +85,16 @@ def leftovers(page):
         for line in links_in_code(shown(cell)): yield f'shows the address of a link in code: {line.strip()[:120]}'
         if any(o['output_type']=='error' for o in cell.get('outputs', [])): yield f'shows an error: {source.splitlines()[0]}'
 
+def unlinked(markdown): return re.sub(r'\[(`[^`]+`)\]\([^)]*\)', r'\1', markdown).strip()
+
+def stale(proc):
+    "Pages that are made from the code (`exec_doc`), and whose committed output says something else than the code does now"
+    for path in sorted((ROOT/'nbs').rglob('*.ipynb')):
+        there = proc/path.relative_to(ROOT/'nbs')
+        made = [unlinked(shown(c)) for c in cells_of(path) if c['cell_type']=='code' and re.search(r'(?m)^#\|\s*exec_doc', text(c))] if there.exists() else []
+        fresh = {unlinked(shown(c)) for c in cells_of(there)} if any(made) else set()
+        if any(o and o not in fresh for o in made): yield f'nbs/{path.relative_to(ROOT/"nbs")}: shows what the code said once: run `make prepare` and commit the result'
+
 def entries():
     "Name and place of every public symbol that has an entry of its own: what stands in a class is told with it"
     inside = {f'{module_of(p)}.{c.name}.{o.name}' for p in (ROOT/'pvg').rglob('*.py') for c in ast.walk(ast.parse(p.read_text(encoding='utf-8'))) if isinstance(c, ast.ClassDef) for o in c.body if isinstance(o, ast.FunctionDef)}
@@ -99,6 +110,7 @@ def problems(proc):
     pages = {o.name: o for o in found}
     there = {o.path.relative_to(proc).as_posix() for o in found}
     yield from (f'{o}: in the sidebar, but not processed' for o in names(yaml.safe_load((proc/'sidebar.yml').read_text(encoding='utf-8'))['website']['sidebar']['contents']) if o not in there)
+    yield from stale(proc)
     for name,count in Counter(o.name for o in found).items():
         if count>1: yield f'{name}: {count} pages have this address'
     for page in found:
