@@ -20,9 +20,10 @@ test: $(DEV) ## install for development and run everything CI runs
 check: $(DEV) ## all of it but the clean installation, or some: make check STEPS="layers notebooks"
 	@$(VENV)/bin/python .ci/check.py $(if $(STEPS),$(STEPS),export readme layers pages lint imports blocks notebooks)
 
-prepare: $(DEV) ## before a commit: clean and export the notebooks, write README.md
-	$(VENV)/bin/nbdev_clean
+prepare: $(DEV) ## before a commit: clean and export the notebooks, make what is made from the code
 	$(VENV)/bin/nbdev_export
+	$(VENV)/bin/jupyter nbconvert --log-level ERROR --to notebook --execute --inplace nbs/errors.ipynb nbs/reference/commands.ipynb
+	$(VENV)/bin/nbdev_clean
 	@$(VENV)/bin/python -c 'from nbdev.quarto import refresh_quarto_yml; refresh_quarto_yml()'
 	@$(VENV)/bin/python .ci/readme.py
 
@@ -30,7 +31,7 @@ readme: $(DEV) ## README.md from nbs/index.ipynb
 	@$(VENV)/bin/python .ci/readme.py
 
 docs: quarto $(DEV) ## the documentation site with its playable page, in _docs (needs Quarto and npm)
-	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" nbdev_docs
+	$(VENV)/bin/python .ci/docs.py
 	$(VENV)/bin/pvg export web shipped _docs/play --overwrite
 
 quarto:

@@ -1,8 +1,8 @@
 """Every command that README and pages show is one that works: `python .ci/blocks.py`, or `--parse` without running any.
 
 Each line of a shell block is taken apart: `pvg` commands by their own parser, `make` targets and extras by looking them up. The
-way from a film to a game (RUN, below) is then really gone, in an empty folder, as it is written but for fewer steps. Python that
-pages show stands in cells, which the step `notebooks` runs.
+ways from a film to a game, and from a recording to a comparison (RUN, below), are then really gone, in an empty folder, as they are
+written but for fewer steps. Python that pages show stands in cells, which the step `notebooks` runs.
 """
 import contextlib, inspect, io, os, re, shlex, sys, tempfile, unittest.mock
 from pathlib import Path
@@ -18,7 +18,13 @@ RUN = {                                                                # command
     'pvg train films --actions 2..6 --run films': ('--steps', '3', '--batch-size', '2'),
     'pvg play checkpoints/films/latest.safetensors': ('--headless', '1,2,1'),
     'pvg play': ('--headless', '1'),
-    'pvg play --headless 1,1,1,3,2,2 --out recordings': ()}
+    'pvg play --headless 1,1,1,3,2,2 --out recordings': (),
+    'pvg record breakout measured --frames 20000 --seed 5': ('--frames', '400'),
+    'pvg evaluate shipped measured --most 64 --length 32': ('--most', '2', '--length', '8', '--no-fetch'),
+    'pvg record breakout breakout --frames 50000': ('--frames', '400'),
+    'pvg train breakout --preset breakout --run b1 --track tensorboard': ('--steps', '1', '--batch-size', '1', '--perceptual', '0'),
+    'pvg train breakout --preset breakout --warm-start --run b2': ('--steps', '1', '--batch-size', '1', '--perceptual', '0'),
+    'pvg evaluate checkpoints/b1/latest.safetensors breakout --against checkpoints/b2/latest.safetensors': ('--most', '1', '--length', '6', '--no-fetch')}
 
 def shell_lines(path):
     "Every command in the shell blocks of a page"

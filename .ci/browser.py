@@ -1,6 +1,7 @@
-"""A real browser plays: `python .ci/browser.py` presses keys in JupyterLab, on the page of `pvg play`, and on an exported page.
+"""A real browser plays: `python .ci/browser.py` presses keys in JupyterLab, on the page of `pvg play`, and on an exported
+page, and looks at README.md.
 
-    python .ci/browser.py [panel|web ...] [--preset swift] [--checkpoint FILE] [--only WORD ...] [--measure] [--soak STEPS] [--shots FOLDER]
+    python .ci/browser.py [panel|web|readme ...] [--preset swift] [--checkpoint FILE] [--only WORD ...] [--measure] [--soak STEPS] [--shots FOLDER]
 
 Prints one line for each check and `N passed, M failed`. What --measure reads is printed, not asserted.
 """
@@ -71,7 +72,7 @@ def write_models(folder, preset):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('what', nargs='*', choices=['panel','web',[]], help='which of the two; both if not given')
+    parser.add_argument('what', nargs='*', choices=['panel','web','readme',[]], help='which of them; all if not given')
     parser.add_argument('--preset', default='swift', help='architecture of the untrained model that is played')
     parser.add_argument('--checkpoint', type=Path, help='a trained model to play instead, 160x208 with actions still, right, left')
     parser.add_argument('--chromium', default=shutil.which('chromium') or '/usr/bin/chromium')
@@ -81,15 +82,15 @@ def main():
     parser.add_argument('--soak', type=int, default=0, help='also so many steps in each, with memory watched')
     parser.add_argument('--shots', type=Path, help='a folder for pictures to look at')
     o = parser.parse_args()
-    import browser_panel, browser_web
+    import browser_panel, browser_readme, browser_web
     from playwright.sync_api import sync_playwright
     check,folder = Checks(o.only),Path(tempfile.mkdtemp(prefix='pvg-browser-'))
     try:
-        write_models(folder, o.preset)
+        if o.what!=['readme']: write_models(folder, o.preset)
         if o.checkpoint: shutil.copy(o.checkpoint, folder/'model.safetensors')
         if o.shots: o.shots.mkdir(parents=True, exist_ok=True)
         with sync_playwright() as play, play.chromium.launch(executable_path=o.chromium, args=FLAGS) as browser:
-            for name,module in dict(panel=browser_panel, web=browser_web).items():
+            for name,module in dict(readme=browser_readme, panel=browser_panel, web=browser_web).items():
                 if not o.what or name in o.what: module.run(check, browser, folder, o)
     finally: shutil.rmtree(folder, ignore_errors=True)
     print(f'{check.passed} passed, {check.failed} failed')

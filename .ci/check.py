@@ -143,7 +143,7 @@ def step_soak():
     run(sys.executable, CI/'soak.py', message='.ci/soak.py found the problems above')
 
 def step_browser():
-    "a real Chromium plays the panel in JupyterLab, the page of `pvg play` and an exported page"
+    "a real Chromium plays the panel in JupyterLab, the page of `pvg play` and an exported page, and README begins with its picture"
     from importlib.util import find_spec
     if not (shutil.which('chromium') or Path('/usr/bin/chromium').exists()): raise Failed('there is no Chromium: on Debian, apt-get install chromium')
     if not find_spec('playwright'): raise Failed("playwright is not installed: pip install -e '.[dev]'")

@@ -1,5 +1,5 @@
-"""Files around the package agree with it: `python .ci/habits.py`. Versions, extras, the container's rules, workflows and templates."""
-import ast, re, shutil, sys
+"""Files around the package agree with it: `python .ci/habits.py`. Versions, extras, the container's rules, workflows, templates, the size of a clone."""
+import ast, re, shutil, subprocess, sys
 from configparser import ConfigParser
 from pathlib import Path
 
@@ -53,8 +53,18 @@ def python_problems(least, classifiers):
     for version in classifiers:
         if version not in tested: yield f'.github/workflows/test.yaml: Python {version} is promised and not tested'
 
+def clone_problems(most=40):
+    "A repository whose clone, history and files together, has more than so many megabytes"
+    git = lambda *args: subprocess.run(['git', *args], cwd=ROOT, capture_output=True, text=True)
+    history,files = git('rev-list', '--disk-usage', '--objects', 'HEAD'),git('ls-files', '-z')
+    if history.returncode or files.returncode: return                  # not a clone: the files of an sdist
+    size = (int(history.stdout)+sum((ROOT/o).stat().st_size for o in files.stdout.split('\0') if o and (ROOT/o).is_file()))/1e6
+    print(f'  a clone has {size:.0f} MB')
+    if size>most: yield f'a clone of this repository has {size:.0f} MB, more than {most}: which file is large? git ls-files -z | xargs -0 du -k | sort -n | tail'
+
 def problems():
     cfg = settings()
+    yield from clone_problems()
     least = tuple(map(int, cfg['min_python'].split('.')))
     yield from python_problems(least, [f'3.{n}' for n in range(least[1], 14)])
     for why in container(read('Dockerfile')): yield f'Dockerfile: {why}'

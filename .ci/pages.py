@@ -20,7 +20,7 @@ KNOWN = {                                                              # of Quar
     'website': {'title', 'description', 'image', 'favicon', 'site-url', 'repo-url', 'repo-branch', 'repo-subdir', 'repo-actions', 'twitter-card', 'open-graph', 'page-navigation', 'navbar',
                 'sidebar', 'search', 'bread-crumbs', 'back-to-top-navigation', 'page-footer', 'reader-mode'},
     'metadata-files': None, 'execute': {'enabled', 'freeze', 'cache'}, 'lang': None}
-KNOWN_HTML = {'theme', 'css', 'toc', 'toc-depth', 'keep-md', 'code-copy', 'code-fold', 'code-tools', 'anchor-sections', 'smooth-scroll', 'include-in-header', 'grid', 'highlight-style'}
+KNOWN_HTML = {'theme', 'css', 'toc', 'toc-depth', 'keep-md', 'code-copy', 'code-fold', 'code-overflow', 'code-tools', 'anchor-sections', 'smooth-scroll', 'include-in-header', 'grid', 'highlight-style'}
 
 def names(items):
     "Every page in a sidebar's `contents`, sections opened"

@@ -1,8 +1,9 @@
-"""The pages as Quarto gets them: `python .ci/site.py` makes them as `nbdev_proc_nbs` does, in a copy, and follows every link.
+"""The pages as Quarto gets them: `python .ci/site.py` makes them by `.ci/docs.py`, in a copy, and follows every link.
 
 The reference is made by running exported cells and imports, and asking each symbol for its signature; a page where this fails would stop
 the site. In what comes out, every link to a page, heading, picture, symbol or line of source leads there, every symbol has its
-entry, and nothing that was to be hidden is left. Quarto itself is not needed, and is not fetched, as nbdev would do.
+entry, nothing that was to be hidden is left, and pages made from the code say what it says now. Quarto itself is not needed, and is
+not fetched, as nbdev would do.
 """
 import ast, json, os, re, shutil, subprocess, sys, tempfile
 from collections import Counter
@@ -14,14 +15,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 from pages import ATTRIBUTE, BUILT, FENCE, LINK, heading_places, names, symbols, text, without_code # noqa: E402
 
 ROOT = Path(__file__).resolve().parent.parent
-PROCESS = 'import nbdev.quarto as q; q._ensure_quarto = lambda: None; q._pre_docs(n_workers=0)' # in one process, so that PyTorch is imported once
 
 def processed(folder):
     "Processed pages of a copy of the project"
     for name in ('nbs', 'pvg'): shutil.copytree(ROOT/name, folder/name, symlinks=True, ignore=shutil.ignore_patterns('__pycache__', '.ipynb_checkpoints'))
     for name in ('settings.ini', 'pyproject.toml', '_quarto.yml'): shutil.copy(ROOT/name, folder/name)
     env = {**os.environ, 'PYTHONPATH': str(folder), 'MPLBACKEND': 'Agg'}
-    done = subprocess.run([sys.executable, '-c', PROCESS], cwd=folder, env=env, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    done = subprocess.run([sys.executable, ROOT/'.ci/docs.py', '--pages'], cwd=folder, env=env, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     if done.returncode: sys.exit('\n'.join(done.stdout.splitlines()[-25:])+'\n.ci/site.py: nbdev cannot process the pages: see above')
     return folder/'_proc'
 
@@ -71,6 +71,10 @@ def link_problem(page, target, pages, own, source):
     if path not in pages and path not in BUILT: return f'{target}: the site has no page {path}'
     if place and place not in pages[path].places: return f'{target}: {path} has no place #{place}'
 
+def links_in_code(markdown):
+    "Lines of code blocks that hold a Markdown link to our pages, which code shows as it is"
+    return [line for fence in FENCE.finditer(markdown) for line in fence[0].splitlines() if re.search(r'\]\(https?://', line)]
+
 def leftovers(page):
     "What should not have come this far"
     for cell in page.cells:
@@ -78,7 +82,18 @@ def leftovers(page):
         if cell['cell_type']!='code': continue
         if re.search(r'(?m)^#\|\s*(export|hide)\b', source): yield f'shows a cell that is not for readers: {source.splitlines()[0]}'
         if re.search(r'(?m)^show_doc\(', source) and not shown(cell): yield f'says nothing about {source.splitlines()[-1]}'
+        for line in links_in_code(shown(cell)): yield f'shows the address of a link in code: {line.strip()[:120]}'
         if any(o['output_type']=='error' for o in cell.get('outputs', [])): yield f'shows an error: {source.splitlines()[0]}'
+
+def unlinked(markdown): return re.sub(r'\[(`[^`]+`)\]\([^)]*\)', r'\1', markdown).strip()
+
+def stale(proc):
+    "Pages that are made from the code (`exec_doc`), and whose committed output says something else than the code does now"
+    for path in sorted((ROOT/'nbs').rglob('*.ipynb')):
+        there = proc/path.relative_to(ROOT/'nbs')
+        made = [unlinked(shown(c)) for c in cells_of(path) if c['cell_type']=='code' and re.search(r'(?m)^#\|\s*exec_doc', text(c))] if there.exists() else []
+        fresh = {unlinked(shown(c)) for c in cells_of(there)} if any(made) else set()
+        if any(o and o not in fresh for o in made): yield f'nbs/{path.relative_to(ROOT/"nbs")}: shows what the code said once: run `make prepare` and commit the result'
 
 def entries():
     "Name and place of every public symbol that has an entry of its own: what stands in a class is told with it"
@@ -95,6 +110,7 @@ def problems(proc):
     pages = {o.name: o for o in found}
     there = {o.path.relative_to(proc).as_posix() for o in found}
     yield from (f'{o}: in the sidebar, but not processed' for o in names(yaml.safe_load((proc/'sidebar.yml').read_text(encoding='utf-8'))['website']['sidebar']['contents']) if o not in there)
+    yield from stale(proc)
     for name,count in Counter(o.name for o in found).items():
         if count>1: yield f'{name}: {count} pages have this address'
     for page in found:

@@ -9,7 +9,7 @@ __all__ = ['commands', 'record', 'discover', 'action_counts', 'acquire', 'conver
            'show_page', 'bench', 'check', 'usage', 'command_parser', 'run', 'main']
 
 # %% ../nbs/80_cli.ipynb #1b10becc
-import argparse, inspect, os, re, sys, warnings
+import argparse, inspect, os, re, sys
 from fastcore.docments import docments
 from . import __version__
 from .core import PvgError, one_line
@@ -604,8 +604,13 @@ def usage(): # Text
                       *[f'  {name:10} {first(f)}' for name,f in commands.items()], '', 'pvg COMMAND --help says more; --debug shows where an error came from.'])
 
 
-_many = dict(size=(int,2), crop=(int,4), split=(float,3), sources=(str,'+'), paths=(str,'+'), against=(str,'*'), weights=(str,'*')) # parameters that take several values
+_many = dict(size=(int,('WIDTH','HEIGHT')), crop=(int,('LEFT','UPPER','RIGHT','LOWER')), split=(float,('TRAIN','VAL','TEST')), sources=(str,'+'), paths=(str,'+'), against=(str,'*'), weights=(str,'*')) # parameters that take several values: how many, or what they are called
 _places = dict(train=('store','out'), evaluate=('checkpoint','store'), play=('checkpoint',), bench=('what',)) # positional, although they may be left out
+
+
+def _add_option(parser, key, options):
+    "`--batch-size`; `--batch_size` is understood as well, but not told"
+    parser._option_string_actions[f'--{key}'] = parser.add_argument(f"--{key.replace('_', '-')}", dest=key, **options)
 
 
 def command_parser(
@@ -616,14 +621,16 @@ def command_parser(
     parser = argparse.ArgumentParser(prog=f'pvg {name}', description=function.__doc__)
     for key,p in inspect.signature(function).parameters.items():
         needed,kind,text = p.default is p.empty,p.annotation,(about.get(key) or '').replace('%', '%%')
-        if not needed and p.default not in (None, False, ()): text += f' (default: {p.default})'
+        if not needed and p.default not in (None, False, ()): text += f' (default: {" ".join(map(str, p.default)) if isinstance(p.default, tuple) else p.default})'
         options = dict(help=text) if needed else dict(help=text, default=p.default)
         if kind is bool: options['action'] = 'store_true'
-        elif kind is tuple: options['type'],options['nargs'] = _many[key]
+        elif kind is tuple:
+            options['type'],many = _many[key]
+            options |= dict(nargs=many) if isinstance(many, str) else dict(nargs=len(many), metavar=many)
         else: options['type'] = kind
         if needed: parser.add_argument(key, **options)
         elif key in _places.get(name, ()): parser.add_argument(key, nargs='?', **options)
-        else: parser.add_argument(*dict.fromkeys([f"--{key.replace('_', '-')}", f'--{key}']), dest=key, **options)
+        else: _add_option(parser, key, options)
     return parser
 
 # %% ../nbs/80_cli.ipynb #13d62b6e
@@ -646,7 +653,6 @@ def main(
     "The command `pvg`: errors that a user can mend are one line"
     argv = list(sys.argv[1:] if argv is None else argv)
     debug = '--debug' in argv
-    if not debug: warnings.filterwarnings('ignore', message='.*torch.jit.script.*', category=FutureWarning) # fastai's import, nothing a user can mend
     try:
         status = run([o for o in argv if o!='--debug'])
         sys.stdout.flush()
