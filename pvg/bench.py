@@ -38,7 +38,7 @@ class PlainLSTM(nn.Module):
         super().__init__()
         self.initial_hidden,self.initial_cell = lstm.initial_hidden,lstm.initial_cell
         n = lstm.hidden_channels
-        self.gates = nn.ModuleList([nn.Conv2d(lstm.gates.in_channels, n, 3, padding=1) for _ in range(4)])
+        self.gates = nn.ModuleList([nn.Conv2d(lstm.gates.in_channels, n, 3, padding=1) for _ in range(4)]).to(lstm.gates.weight.device)
         for i,gate in enumerate(self.gates): gate.load_state_dict(dict(weight=lstm.gates.weight[i*n:(i+1)*n], bias=lstm.gates.bias[i*n:(i+1)*n]))
 
     start = ConvLSTM.start

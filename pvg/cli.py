@@ -27,6 +27,7 @@ def record(
     frames:int=50_000, # Frames to record
     frame_skip:int=None, # Game frames for each recorded one; 4 in freeway and else 2 by itself
     serves:bool=False, # Go on after a lost ball (breakout)
+    tries:int=0,       # Play what the ball does next to the paddle again so many times, the paddle elsewhere (breakout)
     seed:int=0,        # Same seed, same video
     width:int=None,    # Also write OUT-WIDTHxHEIGHT at this width in pixels
     height:int=None,   # And this height
@@ -37,7 +38,7 @@ def record(
     from pvg.data.worlds import record_breakout, record_square
     from pvg.demo import resized_store
     atari = lambda: record_atari(out, world, frames, frame_skip, seed=seed)
-    worlds,size = dict(breakout=lambda: record_breakout(out, frames=frames, frame_skip=2 if frame_skip is None else frame_skip, serves=serves, seed=seed),
+    worlds,size = dict(breakout=lambda: record_breakout(out, frames=frames, frame_skip=2 if frame_skip is None else frame_skip, serves=serves, tries=tries, seed=seed),
                        pong=atari, freeway=atari, arm=lambda: record_arm(out, frames, seed=seed),
                        square=lambda: record_square(out, videos=max(1, frames//32), frames=32, seed=seed)), _both(width, height)
     if frames<1: raise PvgError(f'record at least 1 frame, not {frames}')

@@ -133,8 +133,10 @@ def warm_start(
     model:Caddy,     # Of a published preset; changed in place, left in evaluation mode
     found,           # A `Discovery` with as many actions
     dls:DataLoaders, # From `clip_dataloaders`, as training will use them; they stay where they are
-    steps:int=400,   # Training steps
+    steps:int=400,   # Training steps of a round
     lr:float=4e-3,   # Learning rate
+    rounds:int=4,    # Rounds at most
+    enough:float=.85,# Share seen alike that needs no further round, 0 to 1
     cbs=(),          # More callbacks, such as a `ProgressLine`
 ) -> float: # Share of the transitions that both see alike, 0 to 1
     "Teach a published model the actions that were discovered"
@@ -143,10 +145,14 @@ def warm_start(
     if len(found.names)!=c.n_actions: raise PvgError(f'{len(found.names)} actions were discovered, but the model {c.name!r} has {c.n_actions}: discover as many')
     network,axes = found.network.eval(),action_axes(found.centroids, found.usage, c.action_dims)
     for member in model.action_networks: nearest_centre(member.classifier, found.centroids@axes)
-    lessons = ClipLoader(loader.sampler, loader.batch_size, steps, loader.seed, size=loader.size, device=loader.device)
+    lessons = ClipLoader(loader.sampler, loader.batch_size, steps, loader.seed, size=loader.size, device=loader.device, frames=loader.frames)
     lessons.length = loader.length
-    learn = Learner(DataLoaders(lessons, dls.valid, device=dls.device), SeeAndDraw(model).train(), teaching_loss, lr=lr, wd=0.,
+    learn = Learner(DataLoaders(lessons, dls.valid, device=dls.device), SeeAndDraw(model), teaching_loss, lr=lr, wd=0.,
                     opt_func=partial(Adam, mom=.9, sqr_mom=.99, eps=1e-8), cbs=[Teach(network, axes), *cbs])
-    with learn.no_bar(), learn.no_logging(): learn.fit_one_cycle(1, lr)
     model.card = model.card | dict(actions=found.names)
-    return settle_centroids(model, network, lessons, min(16, steps))
+    for _ in range(rounds):
+        learn.model.train()
+        with learn.no_bar(), learn.no_logging(): learn.fit_one_cycle(1, lr)
+        alike = settle_centroids(model, network, lessons, min(16, steps))
+        if alike>=enough: break
+    return alike

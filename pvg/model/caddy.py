@@ -124,7 +124,7 @@ presets = dict(
     quick    = CaddyConfig('quick', 80, 96, compact=True, steps=1500, lr=3e-3, clip_lengths=(3,9), clip_steps=.5, contexts=(12,1), context_steps=.8, **_ours),
     swift    = CaddyConfig('swift', 160, 208, feed_forward=True, stacking=4, action_shrink=2, steps=12_000, lr=2e-3, batch_size=16, clip_lengths=(5,10), clip_steps=.7, contexts=(4,4),
                            single_frame_share=.1, window=(80,80), window_steps=.7, squared_share=.4,
-                           critic=.5, critic_after=.4, norm_steps=.5, judged_steps=4, action_noise=.15, **_ours),
+                           critic=.5, critic_after=.4, norm_steps=.5, judged_steps=4, stray_pixels=4, action_noise=.15, **_ours),
 )
 
 
