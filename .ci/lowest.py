@@ -14,7 +14,7 @@ names = [o.name for o in pkgutil.walk_packages(pvg.__path__, 'pvg.')]
 for o in names: importlib.import_module(o)
 print(f'  {len(names)} modules import')
 '''
-COMMANDS = ['--help', 'record square world --frames 256', 'discover world --steps 30', 'train world game.safetensors --steps 20', 'play game.safetensors --headless 1,2,3', 'play --headless 1,1,2,3', 'check .']
+COMMANDS = ['--help', 'record square world --frames 256', 'discover world --steps 30', 'train world game.safetensors --minutes .2', 'play game.safetensors --headless 1,2,3', 'play --headless 1,1,2,3', 'check .']
 RUN = '''
 import json, os, sys
 os.environ['MPLBACKEND'] = 'Agg'
