@@ -136,7 +136,7 @@ def run_again(folder, cell, n):
     manager,client = start_new_kernel(cwd=str(folder), env={**os.environ, 'PYTHONPATH': str(ROOT)}, startup_timeout=300)
     first = max(4, n//5)
     try:
-        process = int(ask(client, SETUP+'print(os.getpid())', 'setup'))
+        process = int(ask(client, SETUP+'print(os.getpid())', 'setup').split()[-1])
         for i in range(n):
             ask(client, cell, 'game')
             if i+1==first: early = seen(process)
