@@ -134,7 +134,7 @@ def run_again(folder, cell, n):
     "Run a cell n times in a real kernel: what is seen after a fifth and at the end, and what is alive then"
     from jupyter_client.manager import start_new_kernel
     manager,client = start_new_kernel(cwd=str(folder), env={**os.environ, 'PYTHONPATH': str(ROOT)}, startup_timeout=300)
-    first = max(4, n//5)
+    first = max(8, n//5)
     try:
         process = int(ask(client, SETUP+'print(os.getpid())', 'setup').split()[-1])
         for i in range(n):
@@ -208,7 +208,7 @@ def many_files(folder, n):
     used = sum(made[i%len(made)][2]>0 for i in range(n))
     return dict(number=n, used=used, skipped=n-used, memory=round(memory[0], 1), most_memory=round(max(memory), 1), files=files[0], most_files=max(files), milliseconds_a_file=round(1000*took/n, 1), milliseconds_a_file_for_a_quarter=round(1000*few/(n//4), 1))
 
-PARTS = dict(training=(training,'steps',60), playing=(playing,'play',400), reruns=(reruns,'reruns',10), panels=(panels,'panels',20), files=(many_files,'files',60))
+PARTS = dict(training=(training,'steps',60), playing=(playing,'play',400), reruns=(reruns,'reruns',20), panels=(panels,'panels',20), files=(many_files,'files',60))
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])

@@ -68,6 +68,7 @@ def _retire_earlier(panel):
             o.close()
             o.session,o.sessions,o.buttons = None,[],[]
             o.on_msg(o._listens, remove=True)
+            o._listens = None # a circle less: it goes at once
             _forget(o)
     _panels[cell] = run,[*(panels if old_run==run else []), weakref.ref(panel)]
 
