@@ -308,14 +308,14 @@ def summed_up(
     return rows
 
 # %% ../nbs/75_bench.ipynb #45bc9a67
-def _measure(what, ways, kinds, seconds, device, clock, more, counted={}):
+def _measure(what, ways, kinds, seconds, device, clock, more, counted=None):
     "Times of some ways, with a matrix product of each type beside them; `counted` has another function to count the arithmetic of some"
     products = {f'product {str(o)[6:]}': matrix_product(o, device) for o in dict.fromkeys(kinds.values())}
     times = interleaved({**ways, **products}, seconds, device, clock)
     rate = {o: operations(products[name])/statistics.median(times.pop(name)) for o,name in zip(dict.fromkeys(kinds.values()), products)}
     for name,way in ways.items():
         watch = watched(way, device)
-        share = operations(counted.get(name, way))/statistics.median(times[name])/rate[kinds[name]]
+        share = operations((counted or {}).get(name, way))/statistics.median(times[name])/rate[kinds[name]]
         more[name] = more.get(name, {}) | dict(share=share, memory=watch.most, reads=watch.reads)
     return summed_up(what, times, **more)
 
@@ -410,7 +410,7 @@ def bench_train(
         try: apart[name] = ways[name]().item()
         except Exception as e:
             if 'compiled' not in name: raise
-            warnings.warn(f'{name} is left out, it could not be compiled: {(str(e).splitlines() or [type(e).__name__])[0][:200]}')
+            warnings.warn(f'{name} is left out, it could not be compiled: {(str(e).splitlines() or [type(e).__name__])[0][:200]}', stacklevel=2)
             del ways[name]
     note = f'{batch} clips of {frames} frames'+(', VGG' if vgg else '')
     more = {name: dict(difference=abs(o-apart['baseline']), note=note) for name,o in apart.items()}

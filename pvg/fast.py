@@ -425,7 +425,7 @@ def step_for(self:FastPlayer,
         if len(self.recorded)>3: self.recorded.pop(next(iter(self.recorded)))
         try: self.recorded[key] = Replayed(self._step, inputs, record)
         except RuntimeError as e:
-            warnings.warn(f'steps are computed one kernel at a time, since they cannot be recorded: {str(e).splitlines()[0]}')
+            warnings.warn(f'steps are computed one kernel at a time, since they cannot be recorded: {str(e).splitlines()[0]}', stacklevel=2)
             self.recorded[key] = self._step
     return self.recorded[key]
 

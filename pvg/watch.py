@@ -368,6 +368,16 @@ def revive_action(
     return f'action {dead+1} was revived, at the motion that is drawn worst'
 
 # %% ../nbs/44_watch.ipynb #79fc4597
+def _board(folder):
+    "fastai's callback for TensorBoard, which cannot write that a number was not measured: such ones are left out"
+    from fastai.callback.tensorboard import TensorBoardCallback
+    class Board(TensorBoardCallback):
+        def after_epoch(self):
+            for name,value in zip(self.recorder.metric_names[2:-1], self.recorder.log[2:-1]):
+                if value is not None: self.writer.add_scalar(name, value, self.train_iter)
+    return Board(folder, trace_model=False, log_preds=False)
+
+
 def tracker(
     name:str,    # 'tensorboard' or 'wandb'
     run:str,     # What the run is called there
@@ -378,8 +388,7 @@ def tracker(
     if name not in packages: raise PvgError(f'there is no tracker {name!r}: choose one of {", ".join(packages)}')
     if importlib.util.find_spec(packages[name]) is None: raise PvgError(f'{name} is not installed: pip install pvg[track]')
     if name=='tensorboard':
-        from fastai.callback.tensorboard import TensorBoardCallback
-        return TensorBoardCallback(Path(folder)/'tensorboard', trace_model=False, log_preds=False)
+        return _board(Path(folder)/'tensorboard')
     import wandb
     from fastai.callback.wandb import WandbCallback
     if wandb.run is None: wandb.init(project='pvg', name=run, dir=str(writable_folder(Path(folder))))

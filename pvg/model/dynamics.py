@@ -107,7 +107,7 @@ class Overview(nn.Module):
         x:torch.Tensor, # (batch, channels, height, width)
     ) -> torch.Tensor: # (batch, found)
         if x.shape[-2:]!=self.places.shape[-2:]: return x.new_zeros(len(x), self.tell.out_features)
-        return leaky(self.tell(leaky(self.look(torch.cat([x, self.places.to(x.dtype).expand(len(x), -1, -1, -1)], dim=1))).amax(dim=(2,3))))
+        return leaky(self.tell(leaky(self.look(torch.cat([x, self.places.to(x.dtype).expand(x.shape[0], -1, -1, -1)], dim=1))).amax(dim=(2,3))))
 
 # %% ../../nbs/23_model.dynamics.ipynb #1455447f
 class FeedForwardDynamics(nn.Module):
