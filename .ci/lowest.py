@@ -14,16 +14,14 @@ names = [o.name for o in pkgutil.walk_packages(pvg.__path__, 'pvg.')]
 for o in names: importlib.import_module(o)
 print(f'  {len(names)} modules import')
 '''
-COMMANDS = ['--help', 'record square world --frames 256', 'discover world --steps 30', 'train world game.safetensors --steps 20', 'play game.safetensors --headless 1,2,3', 'play --headless 1,1,2,3', 'check .']
+COMMANDS = ['--help', 'record square world --frames 256', 'discover world --steps 30', 'train world game.safetensors --minutes .2', 'play game.safetensors --headless 1,2,3', 'play --headless 1,1,2,3', 'check .']
 RUN = '''
-import json, os, sys
-os.environ['MPLBACKEND'] = 'Agg'
-import builtins
-builtins.display = lambda *o: None
-
-for i,cell in enumerate(json.load(open(sys.argv[1]))['cells']):
+import json, sys
+from IPython.core.interactiveshell import InteractiveShell
+shell = InteractiveShell.instance()
+for cell in json.load(open(sys.argv[1]))['cells']:
     text = ''.join(cell['source'])
-    if cell['cell_type']=='code' and not any(f'#| {o}' in text for o in ('slow','cuda','net','eval: false')): exec(compile(text, f'cell {i}', 'exec'), globals())
+    if cell['cell_type']=='code' and not any(f'#| {o}' in text for o in ('slow','cuda','net','eval: false')): shell.run_cell(text, silent=True).raise_error()
 '''
 
 def lowest():

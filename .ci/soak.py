@@ -105,15 +105,10 @@ session = PlaySession('model.safetensors')
 session.autoplay(3)
 PlayPanel(session)
 '''
-READ = ''' # as it is for a user, who collects nothing
-status = dict(o.split(':') for o in Path('/proc/self/status').read_text().splitlines())
-alive = [type(o).__name__ for o in gc.get_objects()]
-print(int(status['RssAnon'].split()[0])/1e3, len(os.listdir('/proc/self/fd')), threading.active_count(), *map(alive.count, ('PlaySession','Learner','Caddy','PlayPanel')), len(alive))
-'''
 COUNT = '''
-gc.collect()
-with contextlib.suppress(AttributeError): ctypes.CDLL(None).malloc_trim(0)
-'''+READ
+alive = [type(o).__name__ for o in gc.get_objects()]
+print(*map(alive.count, ('PlaySession','Learner','Caddy','PlayPanel')))
+'''
 
 def ask(client, code, cell):
     "Run code as a notebook's cell does; what it prints"
@@ -130,38 +125,40 @@ def ask(client, code, cell):
         if o['msg_type']=='status' and o['content']['execution_state']=='idle': return ''.join(said)
         hear(o)
 
-def run_again(folder, cell, n, looks):
-    "Run a cell n times in a real kernel; what each look, a cell as well, says after the runs that it is for"
+def seen(process):
+    "Megabytes of its own, open files, and threads of another process, which does nothing for it"
+    status = dict(o.split(':', 1) for o in Path(f'/proc/{process}/status').read_text().splitlines())
+    return int(status['RssAnon'].split()[0])/1e3, len(os.listdir(f'/proc/{process}/fd')), int(status['Threads'])
+
+def run_again(folder, cell, n):
+    "Run a cell n times in a real kernel: what is seen after a fifth and at the end, and what is alive then"
     from jupyter_client.manager import start_new_kernel
     manager,client = start_new_kernel(cwd=str(folder), env={**os.environ, 'PYTHONPATH': str(ROOT)}, startup_timeout=300)
+    first = max(8, n//5)
     try:
-        ask(client, SETUP, 'setup')
-        found = []
+        process = int(ask(client, SETUP+'print(os.getpid())', 'setup').split()[-1])
         for i in range(n):
             ask(client, cell, 'game')
-            if i+1 in looks: found.append(ask(client, looks[i+1], 'count').split())
+            if i+1==first: early = seen(process)
+        late,alive = seen(process),[int(o) for o in ask(client, COUNT, 'count').split()]
     finally:
         client.stop_channels()
         manager.shutdown_kernel(now=True)
-    return [[float(o[0]), *map(int, o[1:])] for o in found]
+    (memory,files,threads),(memory_then,files_then,threads_then),growth = early,late,(late[0]-early[0])/(n-first)
+    assert files_then<=files+2 and threads_then<=threads, (early, late)
+    return growth,alive,dict(runs=n, memory=round(memory, 1), memory_at_end=round(memory_then, 1), kilobytes_a_run=round(1e3*growth), files=files, most_files=files_then, threads=threads, **dict(zip(('sessions','learners','models','panels'), alive)))
 
 def reruns(folder, n):
-    "A cell that makes a session, a learner that fits, and a panel, run again and again in a real kernel"
-    first = max(3, n//5)
-    (early,files,threads,*_,objects),glance,(late,files_then,threads_then,*alive,objects_then) = found = run_again(folder, CELL, n, {first: COUNT, n-1: READ, n: COUNT})
-    assert files_then<=files+2 and (threads_then, alive[:3])==(threads, [1,1,2]), found # the session's model and the learner's
-    assert glance[4]<=1, found # the older learner went when this one began to fit
-    assert late<1.05*early+8, found
-    return dict(runs=n, memory=round(early, 1), memory_at_end=round(late, 1), files=files, most_files=files_then, threads=threads, sessions=alive[0], learners=alive[1], models=alive[2], objects_a_run=round((objects_then-objects)/(n-first)))
+    "A cell that makes a session, a learner that fits, and a panel: the older learner goes when the next one begins to fit, without anybody who collects"
+    growth,alive,found = run_again(folder, CELL, n)
+    assert alive[:3]==[1,1,2] and growth<.5, found # the session's model and the learner's; MB a run
+    return found
 
 def panels(folder, n):
-    "A cell that ends in a panel: nothing of an older run stays but its three last results, `_`, `__` and `___`, which hold no session"
-    first = max(5, n//5)
-    (early,files,threads,*_,objects),(_,_,_,sessions,_,models,shown,_),(late,files_then,threads_then,*_,objects_then) = found = run_again(folder, PANEL, n, {first: COUNT, n-1: READ, n: COUNT})
-    more,growth = (objects_then-objects)/(n-first),(late-early)/(n-first)
-    assert files_then<=files+2 and (threads_then, sessions, models)==(threads, 1, 1) and shown<=4, found
-    assert more<10 and growth<.05, found # MB a run
-    return dict(runs=n, memory=round(early, 1), memory_at_end=round(late, 1), kilobytes_a_run=round(1e3*growth, 1), files=files, most_files=files_then, threads=threads, sessions=sessions, panels=shown, objects_a_run=round(more))
+    "A cell that ends in a panel: nothing of an older run stays but its last results, `_`, `__` and `___`, which hold no session"
+    growth,alive,found = run_again(folder, PANEL, n)
+    assert alive[:3]==[1,0,1] and alive[3]<=4 and growth<.1, found # MB a run
+    return found
 
 # ---- thousands of tiny files
 
@@ -211,7 +208,7 @@ def many_files(folder, n):
     used = sum(made[i%len(made)][2]>0 for i in range(n))
     return dict(number=n, used=used, skipped=n-used, memory=round(memory[0], 1), most_memory=round(max(memory), 1), files=files[0], most_files=max(files), milliseconds_a_file=round(1000*took/n, 1), milliseconds_a_file_for_a_quarter=round(1000*few/(n//4), 1))
 
-PARTS = dict(training=(training,'steps',60), playing=(playing,'play',400), reruns=(reruns,'reruns',10), panels=(panels,'panels',20), files=(many_files,'files',60))
+PARTS = dict(training=(training,'steps',60), playing=(playing,'play',400), reruns=(reruns,'reruns',20), panels=(panels,'panels',20), files=(many_files,'files',60))
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])

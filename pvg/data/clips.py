@@ -139,6 +139,9 @@ class ResidentFrames:
         return frames.permute(0,1,3,4,2,5).flatten(-2)
 
 
+_kept:weakref.WeakKeyDictionary = weakref.WeakKeyDictionary() # by store: what is on which card
+
+
 def resident(
     store:VideoStore, # Where the videos are
     split:str,        # One of `store.splits`
@@ -147,7 +150,7 @@ def resident(
 ) -> ResidentFrames: # `None` where they do not fit, and on processors, which have the files in memory anyway
     "A split's frames on a graphics card, if there is room for them; the same ones as long as somebody has them"
     if torch.device(device).type!='cuda': return None
-    known = store.__dict__.setdefault('_resident', weakref.WeakValueDictionary())
+    known = _kept.setdefault(store, weakref.WeakValueDictionary())
     if (split,str(device)) in known: return known[split,str(device)]
     for colours,size in ((True,1),(False,3)):
         if size*store.height*store.width*sum(store.videos[i].frames for i in store.indices(split))>share*torch.cuda.mem_get_info(device)[0]: return None

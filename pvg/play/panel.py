@@ -67,7 +67,8 @@ def _retire_earlier(panel):
         if o is not None:
             o.close()
             o.session,o.sessions,o.buttons = None,[],[]
-            o.on_msg(o._hear, remove=True)
+            o.on_msg(o._listens, remove=True)
+            o._listens = None # a circle less: it goes at once
             _forget(o)
     _panels[cell] = run,[*(panels if old_run==run else []), weakref.ref(panel)]
 
@@ -96,7 +97,8 @@ class PlayPanel(AnyWidget):
         self._video = dict(formats='mp4', names=False)
         self.buttons = [SimpleNamespace(name=o, click=lambda i=i: self.press(i)) for i,o in enumerate(session.names)]
         super().__init__(_setup=self._describe(scale, titles))
-        self.on_msg(self._hear)
+        self._listens = lambda *o: self._hear(*o)
+        self.on_msg(self._listens)
         _retire_earlier(self)
 
 # %% ../../nbs/63_play.panel.ipynb #77185fbf

@@ -481,7 +481,7 @@ def _read_state(path, model):
     from safetensors import SafetensorError, safe_open
     if not Path(path).is_file(): raise PvgError(f'there is no saved session {path}')
     try:
-        with safe_open(path, 'pt') as f: tensors,header = {k: f.get_tensor(k) for k in f.keys()},f.metadata() or {}
+        with safe_open(path, 'pt') as f: tensors,header = {k: f.get_tensor(k).clone() for k in f.keys()},f.metadata() or {} # a tensor may be a window on the file, and the file may be overwritten
     except SafetensorError as e: raise PvgError(f'{path} is not a whole safetensors file: {e}') from None
     if header.get('format')!='pvg session' or header.get('version')!='1': raise PvgError(f'{path} is not a session that this version of pvg can read')
     if header.get('fingerprint')!=_fingerprint(model): raise PvgError(f'{path} was played on other weights of {header.get("model")!r}: load that checkpoint, or begin a new game')
