@@ -12,7 +12,7 @@ sys.path[:0] = [str(CI), str(CI.parent)]
 from pages import FENCE, pages, prose # noqa: E402
 
 ROOT = CI.parent
-OTHERS = {'git', 'cd', 'python', 'python3', 'pip', 'npm', 'jupyter', 'docker', 'conda', 'hf', 'ssh', 'torchrun', '.venv/bin/jupyter', '.venv/bin/nbdev_test'}
+OTHERS = {'git', 'cd', 'python', 'python3', 'pip', 'npm', 'jupyter', 'docker', 'conda', 'hf', 'ssh', 'torchrun', 'accelerate', '.venv/bin/jupyter', '.venv/bin/nbdev_test'}
 RUN = {                                                                # command, as a page shows it -> what is added so that it is quick
     'pvg acquire my-films --size 96 64 --fps 8 --out films': (),
     'pvg train films --actions 2..6 --run films': ('--steps', '3', '--batch-size', '2'),

@@ -155,8 +155,9 @@ def resident(
     for colours,size in ((True,1),(False,3)):
         if size*store.height*store.width*sum(store.videos[i].frames for i in store.indices(split))>share*torch.cuda.mem_get_info(device)[0]: return None
         try: frames = known[split,str(device)] = ResidentFrames(store, split, device, colours)
-        except PvgError: continue
+        except PvgError: continue # more than 256 colours
         return frames
+    return None
 
 # %% ../../nbs/14_data.clips.ipynb #e10bce50
 class ClipLoader(DataLoader):
