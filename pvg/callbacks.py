@@ -66,7 +66,16 @@ class TrainingSchedule(Callback):
         self.step += 1
         self.set_length()
 
-    def before_epoch(self): self.set_length()
+    def before_epoch(self):
+        self.set_length()
+        if self.step and getattr(self.dls.train, 'first', 0)>=self.dls.train.n: self.as_at_last_step() # nothing is left of this epoch but its validation
+
+    def as_at_last_step(self):
+        "Set what the last step had, which an earlier fit did"
+        now = self.step,self.learn.pct_train
+        self.step,self.learn.pct_train = now[0]-1,now[1]*(now[0]-1)/now[0]
+        self.before_batch()
+        self.step,self.learn.pct_train = now
 
     def set_length(self):
         "The next batch's clips: as long as the schedule says, rounded down, and no longer than the loader gives"
