@@ -140,7 +140,7 @@ class PlayConv(nn.Module):
     def quickest(self, x):
         "How to convolve maps like this one"
         (_,channels,*size),(height,width) = self.weight.shape,x.shape[2:]
-        if x.device.type=='cpu' and x.dtype==torch.float32 and self.bias is None and channels>=128 and size==[3,3] and self.stride==1 and height%2==width%2==0: return winograd_conv(self.weight)
+        if x.device.type=='cpu' and x.dtype==torch.float32 and self.bias is None and channels>=192 and size==[3,3] and self.stride==1 and height%2==width%2==0: return winograd_conv(self.weight)
         return (packed_conv(self, x.shape) if x.device.type=='cpu' else None) or self.plain
 
     def plain(self, x, leak=None):
