@@ -23,7 +23,7 @@ RUN = {                                                                # command
     'pvg evaluate shipped measured --most 64 --length 32': ('--most', '2', '--length', '8', '--no-fetch'),
     'pvg record breakout breakout --frames 50000': ('--frames', '400'),
     'pvg train breakout --preset breakout --run b1 --track tensorboard': ('--steps', '1', '--batch-size', '1', '--perceptual', '0'),
-    'pvg train breakout --preset breakout --warm-start --run b2': ('--steps', '1', '--batch-size', '1', '--perceptual', '0'),
+    'pvg train breakout --preset breakout --warm-start --run b2': ('--steps', '1', '--batch-size', '1', '--perceptual', '0', '--discovery-steps', '2'),
     'pvg evaluate checkpoints/b1/latest.safetensors breakout --against checkpoints/b2/latest.safetensors': ('--most', '1', '--length', '6', '--no-fetch')}
 
 def shell_lines(path):

@@ -206,6 +206,7 @@ def train(
     batch_size:int=None,  # Clips in a step; the preset's if not given
     lr:float=None,     # Learning rate; the preset's if not given
     warm_start:bool=False, # Published presets: discover the actions first, teach them, then train as published
+    discovery_steps:int=400, # Steps of a round of discovery, and of a round of a warm start's lesson
     vgg:str=None,      # A local file of torchvision's VGG-19 weights, for published presets; fetched if not given
     perceptual:float=None, # Weight of the perceptual term; 0 trains without VGG-19
     valid_every:int=1000,  # Steps between validations
@@ -227,7 +228,7 @@ def train(
     place = Run(run_name(run, getattr(preset, 'name', preset), videos), root)
     begun = place.found if not out else out if resume else None
     given = dict(n_actions=_choose_count(videos, actions, seed, device, begun), steps=steps, batch_size=batch_size, lr=lr, perceptual_weight=perceptual)
-    options = dict(preset=preset, seconds=None if minutes is None else 60*minutes, warm_start=warm_start, vgg=vgg, valid_every=valid_every, track=tuple(track.split(',')) if track else (),
+    options = dict(preset=preset, seconds=None if minutes is None else 60*minutes, warm_start=warm_start, discovery_steps=discovery_steps, vgg=vgg, valid_every=valid_every, track=tuple(track.split(',')) if track else (),
                    seed=seed, device=device, half_precision=half_precision or None, parts=parts, recompute=recompute, **({} if keep is None else dict(keep=keep)), **given)
     model = train(videos, out, resume=resume, **options) if out else train_run(videos, place.name, root, **options)
     if process_number(): return # of several processes the first one talks
