@@ -130,7 +130,7 @@ def step_faults():
 
 def step_processes():
     "two processes, started by torchrun, train as one with the whole batch does"
-    run(sys.executable, CI/'two_processes.py', message='.ci/two_processes.py found the problems above', limit=1200)
+    run(sys.executable, CI/'two_processes.py', message='.ci/two_processes.py found the problems above', limit=600)
 
 def step_fuzz():
     "any input keeps to the laws (hypothesis)"

@@ -145,7 +145,7 @@ def run_again(folder, cell, n):
         client.stop_channels()
         manager.shutdown_kernel(now=True)
     (memory,files,threads),(memory_then,files_then,threads_then),growth = early,late,(late[0]-early[0])/(n-first)
-    assert files_then<=files+2 and threads_then<=threads, (early, late)
+    assert (files_then, threads_then)==(files, threads) and memory_then<1.05*memory+8, (early, late)
     return growth,alive,dict(runs=n, memory=round(memory, 1), memory_at_end=round(memory_then, 1), kilobytes_a_run=round(1e3*growth), files=files, most_files=files_then, threads=threads, **dict(zip(('sessions','learners','models','panels'), alive)))
 
 def reruns(folder, n):

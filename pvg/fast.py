@@ -102,7 +102,7 @@ def table_places(
     "First, inner, inner, ..., last"
     return torch.tensor([0 if i==0 else min(n, 3)-1 if i==n-1 else 1 for i in range(n)])
 
-
+# %% ../nbs/28_fast.ipynb #f48ffdc3
 class PlayConv(nn.Module):
     "A convolution for play: kernel, bias or table of biases (always in 32 bits), leaky ReLU"
     def __init__(self,
@@ -412,7 +412,7 @@ class FastPlayer(nn.Module):
         self.recorded.clear() # a recording does not move
         return super()._apply(*args, **kwargs)
 
-
+# %% ../nbs/28_fast.ipynb #b7dcd827
 @patch
 def step_for(self:FastPlayer,
     inputs, # Frames, planes and memory

@@ -153,7 +153,7 @@ def train(
         if revive and process_count()>1: raise PvgError('an action that dies can be revived by a single process only: leave revive out')
         if results: writable_folder(Path(results)/'images')
         seed_everything(seed)
-        torch.backends.cudnn.benchmark = device.type=='cuda' # shapes hardly change: let it try out what is fastest
+        torch.backends.cudnn.benchmark |= device.type=='cuda' # shapes hardly change: let it try out what is fastest
         model,state = begin_training(path, config, resume, device)
         _agree(state[1]['step'] if state else -1, path)
         every = 10**6 if seconds else max(1, min(valid_every, config.steps))

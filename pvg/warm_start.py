@@ -136,7 +136,7 @@ def warm_start(
     steps:int=400,   # Training steps of a round
     lr:float=4e-3,   # Learning rate
     rounds:int=4,    # Rounds at most
-    enough:float=.85,# Share seen alike that needs no further round, 0 to 1
+    enough:float=.95,# Share seen alike that needs no further round, 0 to 1
     cbs=(),          # More callbacks, such as a `ProgressLine`
 ) -> float: # Share of the transitions that both see alike, 0 to 1
     "Teach a published model the actions that were discovered"

@@ -140,17 +140,17 @@ class _Player:
         return 0 if abs(gap)<6 else 1 if gap>0 else 2
 
 # %% ../../nbs/11_data.worlds.ipynb #248e9987
-def _rally(game, player, frame_skip, most, serves, begin=True):
-    "Play until a life is lost (the game, with `serves`) or there are `most` frames; the frames, what is known about each, and the game as it was whenever the ball came down, or was soon to be lost"
-    if begin: game.serve()
-    lives,rows,frames,lost,moments,past = game.ale.lives(),[],[],0,[],deque(maxlen=6)
+def _rally(game, player, frame_skip, most, serves, moments=None):
+    "Play until a life is lost (the game, with `serves`) or there are `most` frames; the frames, and what is known about each. `moments` gets the game as it was when the ball came down or was soon to be lost"
+    lives,rows,frames,lost,past = game.ale.lives(),[],[],0,deque(maxlen=6)
     while len(frames)<most and not game.ale.game_over():
         paddle,ball = game.look()
         lost = 0 if ball else lost+1
         if not serves and (lost or game.ale.lives()<lives): break
-        past.append(game.ale.cloneState())
-        if _comes_down(rows, ball): moments.append((past[-1],28))
-        if serves and lost==1: moments.append((past[0],20)) # what follows is three frames without a ball, and a serve
+        if moments is not None:
+            past.append(game.ale.cloneState())
+            if _comes_down(rows, ball): moments.append((past[-1],28))
+            if serves and lost==1: moments.append((past[0],20)) # what follows is three frames without a ball, and a serve
         frames.append(game.frame())
         action,now,left = player(paddle, ball),game.ale.lives(),frame_skip
         if lost>=3: # three pictures without a ball, then the next one comes from the side where the paddle is not
@@ -158,7 +158,7 @@ def _rally(game, player, frame_skip, most, serves, begin=True):
             left -= 1
         reward = sum(game.ale.act(game.stick[action]) for _ in range(left))
         rows.append((action, paddle, *(ball or (np.nan,np.nan)), now, reward))
-    return frames,_rally_columns(rows, len(frames)<most),moments
+    return frames,_rally_columns(rows, len(frames)<most)
 
 
 def _comes_down(rows, ball, line=150):
@@ -180,7 +180,7 @@ def _tries(game, moments, count, rng, frame_skip, serves):
     for moment,frames in moments:
         for _ in range(count):
             game.ale.restoreState(moment)
-            video,columns,_ = _rally(game, _Player(rng, int(rng.integers(-10,11))), frame_skip, frames, serves, begin=False)
+            video,columns = _rally(game, _Player(rng, int(rng.integers(-10,11))), frame_skip, frames, serves)
             if len(video)>=_shortest: yield video,columns
     game.ale.restoreState(now)
 
@@ -206,9 +206,10 @@ def record_breakout(
     metadata,written = dict(world='breakout', actions=['still','right','left'], frame_skip=frame_skip, serves=serves, tries=tries, seed=seed),0
     with VideoStore.create(path, 160, 208, fps=60/frame_skip, metadata=metadata, overwrite=overwrite) as writer, tqdm(total=frames, unit='frame', disable=not progress, leave=False) as bar:
         while written<frames:
-            video,columns,moments = _rally(game, player, frame_skip, video_frames, serves)
+            game.serve()
+            video,columns = _rally(game, player, frame_skip, video_frames, serves, moments := [] if tries else None)
             if len(video)<_shortest: continue
-            videos = [(video,columns), *_tries(game, moments, tries, again, frame_skip, serves)]
+            videos = [(video,columns), *_tries(game, moments or [], tries, again, frame_skip, serves)]
             for frames_seen,known in videos: written += writer.add(np.stack(frames_seen), **known)
             rallies += [max(rallies, default=-1)+1]*len(videos)
             bar.update(written-bar.n)
