@@ -158,7 +158,8 @@ def free_running(
         image,memory = model.play_step(ours[0], action.to(device), ours[1], variation.to(device))
         ours = stack_newest(image, ours[0]),memory
         frame,memory = step.play_step(theirs[0], action.numpy(), theirs[1], variation.numpy())
-        theirs = (stack_newest(torch.from_numpy(frame), torch.from_numpy(theirs[0])).numpy(), memory) if apart else (ours[0].cpu().numpy(), tuple(o.cpu().numpy() for o in ours[1]))
+        if not apart: memory = tuple(o.cpu().numpy() for o in ours[1])
+        theirs = stack_newest(torch.from_numpy(frame), torch.from_numpy(theirs[0])).numpy() if apart else ours[0].cpu().numpy(), memory
         differences.append(np.abs(frame-image.cpu().numpy()))
     return np.stack(differences)
 
