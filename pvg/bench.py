@@ -25,7 +25,7 @@ from .data.worlds import record_breakout
 from .fast import fast_for_play, operations
 from .learner import preset_loss
 from .losses import VGGFeatures
-from .model.blocks import ConvLSTM, DownConv
+from .model.blocks import ConvLSTM, DownConv, FinalBlock
 from .model.caddy import Caddy, preset_config, stack_clip, stack_newest
 from .optimizer import FusedAdam
 
@@ -67,6 +67,7 @@ def plain_copy(
         for name,child in list(module.named_children()):
             if isinstance(child, DownConv) and child.downsampling==2: setattr(module, name, _plain_down(child))
             elif isinstance(child, ConvLSTM): setattr(module, name, PlainLSTM(child))
+            elif isinstance(child, FinalBlock): setattr(module, name, nn.Sequential(child.conv, nn.Tanh()))
     return plain
 
 

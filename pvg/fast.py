@@ -18,7 +18,7 @@ from fastcore.basics import patch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode, conv_flop_count
 from typing import NamedTuple
-from .model.blocks import DownConv, mean_kernel
+from .model.blocks import DownConv, mean_kernel, quad_kernel, quads_apart
 from .model.caddy import Caddy
 from .model.decoder import Decoder, inherit_frame
 from .model.dynamics import CompactDynamics, Dynamics
@@ -283,12 +283,9 @@ class PlayHead(nn.Module):
         conv:nn.Conv2d, # Of a `FinalBlock`
     ):
         super().__init__()
-        moved = torch.cat([F.pad(conv.weight, (x, 1-x, y, 1-y)) for y in (0,1) for x in (0,1)])
-        self.conv = PlayConv(Kernel(moved.detach(), conv.bias.detach().repeat(4), 2, conv.padding[0]), None)
+        self.conv = PlayConv(Kernel(quad_kernel(conv.weight).detach(), conv.bias.detach().repeat(4), 2, conv.padding[0]), None)
 
-    def forward(self, x):
-        y = self.conv(x).permute(0,2,3,1)
-        return y.unflatten(3, (2,2,-1)).permute(0,1,3,2,4,5).reshape(len(y), 2*y.shape[1], 2*y.shape[2], -1).permute(0,3,1,2).float().tanh()
+    def forward(self, x): return quads_apart(self.conv(x)).float().tanh()
 
 # %% ../nbs/28_fast.ipynb #0829b933
 class PlayLSTM(nn.Module):
