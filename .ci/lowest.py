@@ -25,10 +25,10 @@ for cell in json.load(open(sys.argv[1]))['cells']:
 '''
 
 def lowest():
-    "Each requirement at its lower bound"
+    "Each requirement at its lower bound, those of the extra `eval` too"
     found = configparser.ConfigParser()
     found.read(ROOT/'settings.ini')
-    return [re.sub(r'>=([^,]+).*', r'==\1', o) for o in found['DEFAULT']['requirements'].split()]
+    return [re.sub(r'>=([^,]+).*', r'==\1', o) for o in f'{found["DEFAULT"]["requirements"]} {found["DEFAULT"]["eval_requirements"]}'.split()] # the pages measure with LPIPS
 
 def environment(folder):
     "Make it; its Python"
