@@ -397,7 +397,7 @@ def play_notebook(
     "A notebook that shows the panel, about 600 pixels high"
     code = ('from pvg.cli import start_session\nfrom pvg.play.panel import PlayPanel\n'
             f'session = start_session({checkpoint!r}, {start!r})\n'
-            f'PlayPanel(session, fps={fps!r}, scale=600/session.frame.shape[0], folder={folder!r})')
+            f'PlayPanel(session, fps={fps!r}, scale=600/session.frame.shape[0], folder={folder!r}, focus=True)')
     cell = dict(cell_type='code', id='panel', metadata={}, source=code, outputs=[], execution_count=None)
     return dict(cells=[cell], metadata=dict(kernelspec=dict(name='python3', display_name='python3', language='python')), nbformat=4, nbformat_minor=5)
 
@@ -440,7 +440,7 @@ def _prepare_page(private, checkpoint, fps, port, folder, start):
     full,token = (lambda o: o and str(Path(o).resolve())),secrets.token_urlsafe(24)
     content = play_notebook(checkpoint if checkpoint=='shipped' else full(checkpoint), fps, full(folder), full(start))
     (Path(private)/'play.ipynb').write_text(json.dumps(content))
-    settings = dict(Voila=dict(token=token, ip='127.0.0.1', log_level='ERROR', tornado_settings=dict(headers={'Content-Security-Policy':_policy})), MappingKernelManager=dict(cull_idle_timeout=300, cull_interval=60)) # games nobody sees end
+    settings = dict(Voila=dict(token=token, ip='127.0.0.1', log_level='ERROR', tornado_settings=dict(headers={'Content-Security-Policy':_policy}, ws_ping_timeout=30_000)), MappingKernelManager=dict(cull_idle_timeout=300, cull_interval=60)) # games nobody sees end
     if sys.platform!='win32': settings['KernelManager'] = dict(transport='ipc') # no port that others could connect to
     (Path(private)/'voila.json').write_text(json.dumps(settings))
     return f'http://127.0.0.1:{port}/?token={token}', [sys.executable, '-m', 'voila', 'play.ipynb', '--no-browser', f'--port={port}', '--Voila.port_retries=0']
@@ -603,7 +603,7 @@ def usage(): # Text
     "What `pvg` says when it is asked nothing"
     first = lambda f: (f.__doc__ or '').strip().splitlines()[0]
     return '\n'.join([f'pvg {__version__}: playable video generation', '', 'usage: pvg COMMAND ... [--debug]', '',
-                      *[f'  {name:10} {first(f)}' for name,f in commands.items()], '', 'pvg COMMAND --help says more; --debug shows where an error came from.'])
+                      *[f'  {name:11} {first(f)}' for name,f in commands.items()], '', 'pvg COMMAND --help says more; --debug shows where an error came from.'])
 
 
 _many = dict(size=(int,('WIDTH','HEIGHT')), crop=(int,('LEFT','UPPER','RIGHT','LOWER')), split=(float,('TRAIN','VAL','TEST')), sources=(str,'+'), paths=(str,'+'), against=(str,'*'), weights=(str,'*')) # parameters that take several values: how many, or what they are called
