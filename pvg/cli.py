@@ -9,7 +9,7 @@ __all__ = ['commands', 'record', 'discover', 'action_counts', 'acquire', 'conver
            'show_page', 'bench', 'check', 'usage', 'command_parser', 'run', 'main']
 
 # %% ../nbs/80_cli.ipynb #1b10becc
-import argparse, inspect, os, re, sys
+import argparse, inspect, os, re, shlex, sys
 from fastcore.docments import docments
 from . import __version__
 from .core import PvgError, one_line
@@ -45,7 +45,10 @@ def record(
     if world not in worlds: raise PvgError(f'there is no world {world!r}: choose one of {", ".join(worlds)}')
     store = worlds[world]()
     print(f'{out}: {len(store)} videos, {sum(v.frames for v in store.videos)} frames of {store.width}x{store.height}')
-    if size: print(f'{resized_store(store, f"{out}-{width}x{height}", width, height).path}: the same at {width}x{height}')
+    if size:
+        out = resized_store(store, f'{out}-{width}x{height}', width, height).path
+        print(f'{out}: the same at {width}x{height}')
+    print(f'Learn to play it:  pvg train {shlex.quote(str(out))}')
 
 # %% ../nbs/80_cli.ipynb #89e217c1
 def discover(
@@ -116,7 +119,7 @@ def acquire(
         from pvg.data.bair import import_bair
         store = import_bair(sources[1], out or 'bair', camera=camera, codec=codec, overwrite=overwrite, **given)
     else: store = _acquire_videos(sources, out, size, fps, crop=crop, clip_length=clip_length, split=split, codec=codec, cut_shots=not no_cuts, workers=workers, overwrite=overwrite)
-    print(f'{store.path}: {len(store)} videos, {sum(v.frames for v in store.videos)} frames of {store.width}x{store.height}')
+    print(f'{store.path}: {len(store)} videos, {sum(v.frames for v in store.videos)} frames of {store.width}x{store.height}\nLearn to play it:  pvg train {shlex.quote(str(store.path))}')
 
 
 def _acquire_videos(sources, out, size, fps, **options):
