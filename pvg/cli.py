@@ -652,10 +652,16 @@ def run(
     return 0
 
 
+def _wait_briefly():
+    "PyTorch's threads wait for each other awake for some microseconds only, then asleep; to be called before PyTorch is imported"
+    if 'OMP_WAIT_POLICY' not in os.environ: os.environ.setdefault('GOMP_SPINCOUNT', '10000')
+
+
 def main(
     argv:list=None, # Arguments after `pvg`; those of the process if `None`
 ) -> int: # Exit status
     "The command `pvg`: errors that a user can mend are one line"
+    _wait_briefly()
     argv = list(sys.argv[1:] if argv is None else argv)
     debug = '--debug' in argv
     try:
