@@ -80,8 +80,9 @@ def problems():
         for script in re.findall(r'\.ci/(\w+\.py)', path.read_text(encoding='utf-8')):
             if not (ROOT/'.ci'/script).exists(): yield f'{path.relative_to(ROOT)}: there is no .ci/{script}'
     for hook in yaml.safe_load(read('.pre-commit-config.yaml'))['repos'][0]['hooks']:
-        program = hook['entry'].split()[0]
-        if not (shutil.which(program) or (Path(sys.executable).parent/program).exists()): yield f'.pre-commit-config.yaml: there is no program {program}'
+        found = re.fullmatch(r"""sh -c 'PATH="\$PWD/\.venv/bin:\$PATH" (\S+).*'""", hook['entry'])
+        if not found: yield f'.pre-commit-config.yaml: {hook["id"]} does not look into .venv: a commit fails where no environment is active'
+        elif not (shutil.which(found[1]) or (Path(sys.executable).parent/found[1]).exists()): yield f'.pre-commit-config.yaml: there is no program {found[1]}'
     for line in read('MANIFEST.in').splitlines():
         for name in line.split()[1:] if line.startswith('include ') else []:
             if not (ROOT/name).exists(): yield f'MANIFEST.in: there is no {name}'

@@ -9,7 +9,7 @@ __all__ = ['commands', 'record', 'discover', 'action_counts', 'acquire', 'conver
            'show_page', 'bench', 'check', 'usage', 'command_parser', 'run', 'main']
 
 # %% ../nbs/80_cli.ipynb #1b10becc
-import argparse, inspect, os, re, sys
+import argparse, inspect, os, re, shlex, sys
 from fastcore.docments import docments
 from . import __version__
 from .core import PvgError, one_line
@@ -45,7 +45,10 @@ def record(
     if world not in worlds: raise PvgError(f'there is no world {world!r}: choose one of {", ".join(worlds)}')
     store = worlds[world]()
     print(f'{out}: {len(store)} videos, {sum(v.frames for v in store.videos)} frames of {store.width}x{store.height}')
-    if size: print(f'{resized_store(store, f"{out}-{width}x{height}", width, height).path}: the same at {width}x{height}')
+    if size:
+        out = resized_store(store, f'{out}-{width}x{height}', width, height).path
+        print(f'{out}: the same at {width}x{height}')
+    print(f'Learn to play it:  pvg train {shlex.quote(str(out))}')
 
 # %% ../nbs/80_cli.ipynb #89e217c1
 def discover(
@@ -116,7 +119,7 @@ def acquire(
         from pvg.data.bair import import_bair
         store = import_bair(sources[1], out or 'bair', camera=camera, codec=codec, overwrite=overwrite, **given)
     else: store = _acquire_videos(sources, out, size, fps, crop=crop, clip_length=clip_length, split=split, codec=codec, cut_shots=not no_cuts, workers=workers, overwrite=overwrite)
-    print(f'{store.path}: {len(store)} videos, {sum(v.frames for v in store.videos)} frames of {store.width}x{store.height}')
+    print(f'{store.path}: {len(store)} videos, {sum(v.frames for v in store.videos)} frames of {store.width}x{store.height}\nLearn to play it:  pvg train {shlex.quote(str(store.path))}')
 
 
 def _acquire_videos(sources, out, size, fps, **options):
@@ -397,7 +400,7 @@ def play_notebook(
     "A notebook that shows the panel, about 600 pixels high"
     code = ('from pvg.cli import start_session\nfrom pvg.play.panel import PlayPanel\n'
             f'session = start_session({checkpoint!r}, {start!r})\n'
-            f'PlayPanel(session, fps={fps!r}, scale=600/session.frame.shape[0], folder={folder!r})')
+            f'PlayPanel(session, fps={fps!r}, scale=600/session.frame.shape[0], folder={folder!r}, focus=True)')
     cell = dict(cell_type='code', id='panel', metadata={}, source=code, outputs=[], execution_count=None)
     return dict(cells=[cell], metadata=dict(kernelspec=dict(name='python3', display_name='python3', language='python')), nbformat=4, nbformat_minor=5)
 
@@ -440,7 +443,7 @@ def _prepare_page(private, checkpoint, fps, port, folder, start):
     full,token = (lambda o: o and str(Path(o).resolve())),secrets.token_urlsafe(24)
     content = play_notebook(checkpoint if checkpoint=='shipped' else full(checkpoint), fps, full(folder), full(start))
     (Path(private)/'play.ipynb').write_text(json.dumps(content))
-    settings = dict(Voila=dict(token=token, ip='127.0.0.1', log_level='ERROR', tornado_settings=dict(headers={'Content-Security-Policy':_policy})), MappingKernelManager=dict(cull_idle_timeout=300, cull_interval=60)) # games nobody sees end
+    settings = dict(Voila=dict(token=token, ip='127.0.0.1', log_level='ERROR', tornado_settings=dict(headers={'Content-Security-Policy':_policy}, ws_ping_timeout=30_000)), MappingKernelManager=dict(cull_idle_timeout=300, cull_interval=60)) # games nobody sees end
     if sys.platform!='win32': settings['KernelManager'] = dict(transport='ipc') # no port that others could connect to
     (Path(private)/'voila.json').write_text(json.dumps(settings))
     return f'http://127.0.0.1:{port}/?token={token}', [sys.executable, '-m', 'voila', 'play.ipynb', '--no-browser', f'--port={port}', '--Voila.port_retries=0']
@@ -603,7 +606,7 @@ def usage(): # Text
     "What `pvg` says when it is asked nothing"
     first = lambda f: (f.__doc__ or '').strip().splitlines()[0]
     return '\n'.join([f'pvg {__version__}: playable video generation', '', 'usage: pvg COMMAND ... [--debug]', '',
-                      *[f'  {name:10} {first(f)}' for name,f in commands.items()], '', 'pvg COMMAND --help says more; --debug shows where an error came from.'])
+                      *[f'  {name:11} {first(f)}' for name,f in commands.items()], '', 'pvg COMMAND --help says more; --debug shows where an error came from.'])
 
 
 _many = dict(size=(int,('WIDTH','HEIGHT')), crop=(int,('LEFT','UPPER','RIGHT','LOWER')), split=(float,('TRAIN','VAL','TEST')), sources=(str,'+'), paths=(str,'+'), against=(str,'*'), weights=(str,'*')) # parameters that take several values: how many, or what they are called
@@ -649,10 +652,16 @@ def run(
     return 0
 
 
+def _wait_briefly():
+    "PyTorch's threads wait for each other awake for some microseconds only, then asleep; to be called before PyTorch is imported"
+    if 'OMP_WAIT_POLICY' not in os.environ: os.environ.setdefault('GOMP_SPINCOUNT', '10000')
+
+
 def main(
     argv:list=None, # Arguments after `pvg`; those of the process if `None`
 ) -> int: # Exit status
     "The command `pvg`: errors that a user can mend are one line"
+    _wait_briefly()
     argv = list(sys.argv[1:] if argv is None else argv)
     debug = '--debug' in argv
     try:

@@ -232,7 +232,7 @@ def demo(
     stage(1, f'recording {frames} frames of Breakout'); store,small = demo_stores(out, frames, (80,96), seed)
     start_frames(store, 'test', 1, after=31) # fails now rather than after the training, when the held-out video is too short
     path = out/'model.safetensors'
-    stage(2, f'discovering actions, then training on {device.type}: {minutes:g} minutes in all')
+    stage(2, f'discovering actions, then training on {device.type}: {minutes:g} minutes in all, more on a slow or busy machine, whose discovery takes longer')
     model = train(small, path, 'quick', seconds=max(60*minutes-(time.monotonic()-start)-20, 20*minutes), seed=seed, device=device, resume=path.exists())
     stage(3, 'drawing what each action does'); action_pictures(model, out/'actions')
     stage(4, 'checking on held-out video')

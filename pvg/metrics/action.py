@@ -535,11 +535,11 @@ def frames_until_lost(
 
 # %% ../../nbs/52_metrics.action.ipynb #ee9abc94
 def _control(inner, weights):
-    "Share of the squared difference that two different starts have in common, for each row of weights"
-    squares = np.diag(inner)
+    "Share of the squared difference that two different starts have in common, for each row of weights; NaN where all are 0"
+    squares,n = np.diag(inner),weights.sum(axis=1)
     across = np.einsum('ks,st,kt->k', weights, inner, weights)-weights**2@squares
-    together = across/np.maximum(weights.sum(axis=1)**2-(weights**2).sum(axis=1), 1e-12)
-    return together/np.maximum(weights@squares/weights.sum(axis=1), 1e-12)
+    together = across/np.maximum(n**2-(weights**2).sum(axis=1), 1e-12)
+    return together/np.maximum(weights@squares/np.where(n>0, n, np.nan), 1e-12)
 
 
 def controllability(

@@ -296,6 +296,7 @@ Object.assign(Panel.prototype, {
     if (state.stop) this.stop();
     if (!this.root.style.colorScheme) this.theme();
     this.root.dataset.step = state.step;
+    if (this.setup.focus) { this.root.focus({preventScroll: true}); this.setup.focus = false; }
     const parts = [`step ${state.step}`, state.last];
     if (this.fps) parts.push(`${this.fps.toFixed(1)} FPS`);
     if (this.latency) parts.push(`${this.latency.toFixed(0)} ms` + (state.ms ? ` (model ${state.ms.toFixed(0)})` : ''));

@@ -86,6 +86,7 @@ class PlayPanel(AnyWidget):
         script=None,         # Actions for automatic play, from 0; at random if `None`
         seed:int=0,          # Of automatic play at random, 0 or more
         titles=None,         # Text under each picture, where there are two
+        focus:bool=False,    # Keys play at once, without a click: for a page that holds nothing else
     ):
         self.session,self.folder,self.script,self.seed = session,folder,None if script is None else list(script),seed
         self.sessions = [session] if beside is None else [session, beside]
@@ -96,7 +97,7 @@ class PlayPanel(AnyWidget):
         self.error,self.note,self.saved,self.recording,self._milliseconds,self._lock = None,'',[],None,None,threading.RLock()
         self._video = dict(formats='mp4', names=False)
         self.buttons = [SimpleNamespace(name=o, click=lambda i=i: self.press(i)) for i,o in enumerate(session.names)]
-        super().__init__(_setup=self._describe(scale, titles))
+        super().__init__(_setup=dict(self._describe(scale, titles), focus=focus))
         self._listens = lambda *o: self._hear(*o)
         self.on_msg(self._listens)
         _retire_earlier(self)
