@@ -230,7 +230,8 @@ def train(
     preset,run,videos = _what(store, preset, config, run)
     place = Run(run_name(run, getattr(preset, 'name', preset), videos), root)
     begun = place.found if not out else out if resume else None
-    given = dict(n_actions=_choose_count(videos, actions, seed, device, begun), steps=steps, batch_size=batch_size, lr=lr, perceptual_weight=perceptual)
+    count,found = _choose_actions(videos, preset, actions, discovery_steps, seed, device, begun)
+    given = dict(n_actions=count, found=found, steps=steps, batch_size=batch_size, lr=lr, perceptual_weight=perceptual)
     options = dict(preset=preset, seconds=None if minutes is None else 60*minutes, warm_start=warm_start, discovery_steps=discovery_steps, vgg=vgg, valid_every=valid_every, track=tuple(track.split(',')) if track else (),
                    seed=seed, device=device, half_precision=half_precision or None, parts=parts, recompute=recompute, **({} if keep is None else dict(keep=keep)), **given)
     model = train(videos, out, resume=resume, **options) if out else train_run(videos, place.name, root, **options)
@@ -240,19 +241,21 @@ def train(
     print(f'{out}: actions {", ".join(model.card.get("actions", []) or [str(i+1) for i in range(model.config.n_actions)])}\nPlay it:  pvg play {out}')
 
 # %% ../nbs/80_cli.ipynb #241a8093
-def _choose_count(videos, actions, seed, device, begun=None):
-    "The number of actions: as given, or the recommended one of a range, or that of the checkpoint that training goes on from"
-    if actions is None: return None
+def _choose_actions(videos, preset, actions, steps, seed, device, begun=None):
+    "How many actions, and which if they are found: as given, or what is recommended in a range, or as many as the checkpoint has that training goes on from"
+    if actions is None: return None,None
     counts = action_counts(actions)
-    if len(counts)==1: return counts[0]
+    if len(counts)==1: return counts[0],None
     from pathlib import Path
     if begun is not None and Path(begun).is_file():
         from pvg.checkpoint import load_model
-        return load_model(begun).config.n_actions
-    from pvg.discover import sweep_actions
-    sweep = sweep_actions(videos, counts, seed=seed, device=device)
+        return load_model(begun).config.n_actions,None
+    from pvg.discover import well_explained
+    from pvg.recipe import compare_counts
+    sweep = compare_counts(videos, preset, counts, steps, seed=seed, device=device)
     print(sweep, flush=True)
-    return sweep.recommended
+    found = sweep.found[sweep.recommended]
+    return sweep.recommended, found if found.explained>=well_explained else None # others are looked for again, and longer
 
 
 def _what(store, preset, config, run):
