@@ -301,7 +301,7 @@ def train_pairs(
     with learn.no_bar(), learn.no_logging(): learn.fit(1, cbs=cbs)
 
 # %% ../nbs/41_discover.ipynb #c658e784
-well_explained = .6 # Share of the motion
+well_explained = .6 # Share of the motion, 0 to 1, that needs no further round
 
 
 def discover(

@@ -149,7 +149,7 @@ def train(
     half_precision:bool=None, # Train in bfloat16; our own presets do where it pays if `None`
     parts:int=1,           # Compute each batch in so many parts, where it does not fit into memory at once
     recompute:bool=False,  # Compute activations again in the backward pass instead of keeping them: less memory, a third more time
-    found:Discovery=None,  # Actions that are found already, for instance by `compare_counts`; looked for if `None`
+    found:Discovery=None,  # Actions that are found already, for instance by `compare_counts`, for our own presets and a warm start; looked for if `None`
     cbs:tuple=(),          # More callbacks
     progress:bool=True,    # Show lines of progress
     **overrides,           # Fields of `CaddyConfig`: `n_actions`, `steps`, `batch_size`, `lr`, ...; `None` leaves the preset's
@@ -157,9 +157,8 @@ def train(
     "Train a model that plays a store's videos, with our recipe or as published, from the beginning or from where it stopped"
     path,device,begin = Path(path),pick_device(device),time.monotonic()
     config = training_config(store, preset, **overrides)
-    if seconds is not None and not 0<seconds<float('inf'): raise PvgError(f'a training takes a time above 0 seconds, not {seconds}')
     ours = config.action_network=='pairs'
-    if warm_start and ours: raise PvgError(f'the preset {config.name!r} discovers its actions in any case: a warm start is for the published presets')
+    _possible(config, seconds, warm_start)
     if not ours: vgg = preset_loss(config, vgg).loss.vgg
     with ExitStack() as stack:
         join_processes(device)
@@ -178,9 +177,8 @@ def train(
             if progress: print(f'{path} is already finished, after {model.card.get("steps", 0)} steps: ask for more, or begin another run')
             return model.eval()
         dls = training_loaders(store, config, every, state[1]['step'] if state else 0, splits=splits, valid_batches=valid_batches, seed=seed, device=device)
-        trackers = [tracker(o, path.parent.name, Path(results or path.parent)) for o in track]
         half = half_precision_pays(device) and ours if half_precision is None else half_precision
-        callbacks = [SaveTraining(path, store, splits[-1], state=state, keep=keep), *trackers, *([ProgressLine()] if progress else []), *([HalfPrecision(device.type)] if half else []),
+        callbacks = [SaveTraining(path, store, splits[-1], state=state, keep=keep), *[tracker(o, path.parent.name, Path(results or path.parent)) for o in track], *([ProgressLine()] if progress else []), *([HalfPrecision(device.type)] if half else []),
                *([InParts(parts)] if parts>1 else []), *([Recompute()] if recompute else []), *([AcrossProcesses()] if process_count()>1 else []),
                *([] if ours else [ActionAlarm(revive=revive, progress=progress)]), *([Watch(Path(results)), WriteRow(Path(results)/'log.csv', progress)] if results else []), *cbs]
         learn = playable_learner(dls, config, model=model, vgg=vgg, cbs=callbacks)
@@ -191,6 +189,12 @@ def train(
         return _fit(learn, config, state, seconds, begin, path, progress)
 
 # %% ../nbs/45_recipe.ipynb #562fe63b
+def _possible(config, seconds, warm_start):
+    "Refuse what no training can do"
+    if seconds is not None and not 0<seconds<float('inf'): raise PvgError(f'a training takes a time above 0 seconds, not {seconds}')
+    if warm_start and config.action_network=='pairs': raise PvgError(f'the preset {config.name!r} discovers its actions in any case: a warm start is for the published presets')
+
+
 def _discover(learn, store, split, steps, seed, progress, results, found=None):
     "Give a new model its actions: as they are found, or taught to the published networks"
     c,device = learn.model.config,learn.dls.device
