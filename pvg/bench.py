@@ -11,7 +11,7 @@ __all__ = ['PlainLSTM', 'plain_copy', 'random_model', 'free_run', 'first_frames'
 import copy, json, os, platform, statistics, tempfile, time, warnings, weakref
 import numpy as np
 import torch
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from torch import nn
 from torch.overrides import TorchFunctionMode
@@ -330,22 +330,36 @@ def _players(model, device):
     return {name: o.to(device) for name,o in dict(baseline=plain_copy(model), **ours).items()}
 
 
+def _in_a_row(player, frames, steps):
+    "A function: some steps of a game, each from the frame and the memory that the one before left"
+    action = torch.zeros(1, player.config.n_actions, device=frames.device)
+    @torch.inference_mode()
+    def play():
+        seen,memory = frames,None
+        for _ in range(steps):
+            image,memory = player.play_step(seen, action, memory)
+            seen = stack_newest(image, seen)
+    return play
+
+
 def bench_play(
     preset='breakout',  # Name of a preset, or a configuration
     seconds:float=10.,  # For all measurements together, at least 3 rounds
     device='cpu',       # cpu or cuda
     clock=time.perf_counter, # Or `time.process_time`
+    in_a_row:int=10,    # Steps that each way takes before it is another's turn
 ) -> list: # Of `Measured`
     "One step of the game, one game at a time"
     model = random_model(preset).requires_grad_(False)
     players,frames = _players(model, device),first_frames(model.config, device=device)
     drawn = {name: free_run(o, frames) for name,o in players.items()}
-    apart = {name: dict(difference=(o-drawn['baseline']).abs().max().item()) for name,o in drawn.items() if name!='baseline'}
-    action = torch.zeros(1, model.config.n_actions, device=device)
-    step = lambda player, memory: torch.no_grad()(lambda: player.play_step(frames, action, memory))
-    ways = {name: step(o, o.dynamics.start(1)) for name,o in players.items()}
+    more = {name: dict(difference=(o-drawn['baseline']).abs().max().item()) for name,o in drawn.items() if name!='baseline'}
+    more['baseline'] = dict(note=f'{in_a_row} in a row')
+    ways = {name: _in_a_row(o, frames, in_a_row) for name,o in players.items()}
     kinds = {name: torch.bfloat16 if name=='bfloat16' else torch.float32 for name in players}
-    return _measure(f'play {model.config.name}', ways, kinds, seconds, device, clock, apart, {name: ways['float32 unrecorded'] for name in players if name!='baseline'} if device!='cpu' else {})
+    counted = {name: ways['float32 unrecorded'] for name in players if name!='baseline'} if device!='cpu' else {}
+    rows = _measure(f'play {model.config.name}', ways, kinds, seconds, device, clock, more, counted)
+    return [replace(o, median=o.median/in_a_row, low=o.low/in_a_row, high=o.high/in_a_row) for o in rows]
 
 # %% ../nbs/75_bench.ipynb #214c5679
 def training_step(

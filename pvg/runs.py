@@ -79,6 +79,11 @@ def room_for_checkpoints(
     return need
 
 # %% ../nbs/43_runs.ipynb #f756fb2a
+def _beside(learn):
+    "What learns beside the model"
+    return [getattr(learn, o) for o in ('adversary','tell_impossible') if hasattr(learn, o)]
+
+
 def training_state(
     learn, # A `Learner` from `playable_learner`, while it fits; averaged weights, where there are any, are in the model
 ) -> tuple: # Tensors by name, and numbers that JSON can hold
@@ -89,7 +94,7 @@ def training_state(
         optimizer[names[id(p)]] = {k: int(v) if k=='step' else v for k,v in state.items() if k=='step' or not isinstance(v, torch.Tensor)}
     tensors |= {f'loss.{k}': v for k,v in learn.loss_func.named_buffers()}
     if hasattr(learn, 'averaged_weights'): tensors |= {f'weights.{k}': v for k,v in learn.averaged_weights.average.items()}
-    if hasattr(learn, 'adversary'): tensors |= learn.adversary.tensors()
+    for beside in _beside(learn): tensors |= beside.tensors()
     tensors['random.cpu'] = torch.get_rng_state()
     if learn.dls.device.type=='cuda': tensors['random.cuda'] = torch.cuda.get_rng_state(learn.dls.device)
     return tensors, dict(step=learn.training_schedule.step, optimizer=optimizer)
@@ -114,7 +119,7 @@ def restore_training(
     if weights:
         learn.model.load_state_dict(weights)
         learn.averaged_weights.steps.fill_(numbers['step'])
-    if hasattr(learn, 'adversary'): learn.adversary.restore(tensors)
+    for beside in _beside(learn): beside.restore(tensors)
     if 'random.cpu' in tensors: torch.set_rng_state(tensors['random.cpu'])
     if 'random.cuda' in tensors and learn.dls.device.type=='cuda': torch.cuda.set_rng_state(tensors['random.cuda'], learn.dls.device)
 

@@ -19,6 +19,7 @@ from pvg.model.action import (ActionNetwork, Observed, PairActionNetwork, gumbel
 from .decoder import Decoder, PixelDecoder
 from .dynamics import CompactDynamics, Dynamics, FeedForwardDynamics
 from .encoder import Encoder, StackEncoder
+from ..foreground import damaged, usual_picture
 from ..processes import agreed, gathered
 from ..windows import cut_windows, differing_cells, pick_windows
 
@@ -59,9 +60,11 @@ class CaddyConfig(NetworkConfig):
     window_steps:float=.6        # Steps, or share of the training, that look at parts
     norm_steps:float=1.          # Steps, or share of the training, in which batch norms follow the batches; then they stay, as in play
     judged_steps:int=0           # Steps at the end of a rollout that are judged; those before, a random number of them, are drawn without gradient. All are judged if 0 (`feed_forward` only)
-    stray_pixels:int=0           # A rollout that shows, or lacks, more pixels than this far from where they belong, at the step before it is judged, is left to the critic: nobody can know from there what came next; 0 judges all
+    stray_pixels:int=0           # A rollout that lacks more pixels of the truth than this, at the step before it is judged, is left to the critic: nobody can know from there what came next; 0 judges all
     single_frame_share:float=0.  # Share of training batches that begin from fewer frames than are stacked (`feed_forward` only)
     action_noise:float=0.        # Share of training clips that are told another action from some step on, so that one that never happens somewhere (towards the wall, at the wall) is known there; only the critic judges what is drawn then ('pairs' only)
+    impossible:float=0.          # Where an action is never seen, as towards the wall at the wall: how often training is told it instead of the nearest that is ('pairs' only)
+    damage:float=0.              # Share of what is seen in training that has pieces missing or misplaced, so that a model mends its own mistakes ('pairs' only)
     critic:float=0.              # Pull of a critic, which tells drawn from true motion, beside that of the pictures ('pairs' only)
     critic_after:float=.3        # Share of the training without it
     variation_dropout:float=0.   # Share of training clips drawn without their variations ('pairs' only)
@@ -114,7 +117,7 @@ def _check_config(c):
 
 # %% ../../nbs/25_model.caddy.ipynb #81ca11d4
 _full:dict = dict(hidden=128, clip_lengths=(7,12), clip_steps=25_000, n_actions=7)
-_ours:dict = dict(action_network='pairs', action_dims=2, features=32, hidden=32, downsampling=4, inherit=True, variation_dropout=.3, pretraining_steps=0, weight_decay=0.)
+_ours:dict = dict(action_network='pairs', action_dims=2, features=32, hidden=32, downsampling=4, inherit=True, variation_dropout=.3, pretraining_steps=0, weight_decay=0., damage=.4, impossible=.6)
 
 presets = dict(
     bair     = CaddyConfig('bair', 256, 256, action_dims=2, pretraining_steps=1000, evaluation_batch=8, evaluation_length=30, **_full),
@@ -158,6 +161,7 @@ class Caddy(nn.Module):
         if c.action_network=='states': self.state_to_hidden = nn.Conv2d(c.features, c.hidden, 3, padding=1)
         self.register_buffer('centroids', torch.randn(c.n_actions, c.action_dims))
         self.temperature,self.context,self.noise,self.pretraining,self.close_up,self.settled = c.temperatures[0],c.contexts[0],1.,False,False,False
+        self.instead:Any = None    # In training: what is told of a clip, from its frames and from what was seen in it
         self.card:dict = {}        # What is told about the model
         self.start_frames:Any = None # Frames to begin from, uint8 arrays
         if c.action_network=='pairs': self.action_networks.requires_grad_(False)
@@ -297,6 +301,7 @@ def roll(self:Caddy,
     vectors:torch.Tensor,   # Action vectors, one a step, (batch, n, actions+d)
     context:int,            # True frames given before free running, at least 1
     last_state:bool=True,   # Also encode what the last step drew
+    usual:torch.Tensor=None,# The usual picture, (3, height, width): some of what was drawn is seen damaged; as it is if `None`
 ) -> Rollout: # n steps
     "Run R and D over a sequence of actions, on true states first and then on E of what was drawn"
     states,attention = ([o[:,t] for t in range(min(context, o.shape[1]))] for o in encoded)
@@ -306,7 +311,9 @@ def roll(self:Caddy,
         image,h,memory = self._draw(states[t], seen, vectors[:,t], memory)
         images.append(image); hidden.append(h)
         true = t+1<len(states)
-        seen = clip[:,t+1] if t+1<context and t+1<clip.shape[1] else stack_newest(image[0], seen)
+        given = t+1<context and t+1<clip.shape[1]
+        seen = clip[:,t+1] if given else stack_newest(image[0], seen)
+        if usual is not None and not given: seen = self._broken(seen, usual)
         if not true and (last_state or t+1<n):
             for kept,o in zip((states, attention), self.encoder(seen)): kept.append(o)
     return Rollout(tuple(torch.stack(o, dim=1) for o in zip(*images)), *(torch.stack(o[:n+1], dim=1) for o in (states, attention, hidden)))
@@ -384,6 +391,7 @@ def choose(self:Caddy,
 def _observe_pairs(self:Caddy, clip):
     "What discovery found, as one-hot actions; some clips go without variations, as in play"
     true = self._act(clip, None, None, 0.)
+    if self.training and self.instead: true = self.instead(clip, true)
     samples,v = self.choose(true, best=True)
     if self.config.use_variations:
         keep = torch.rand(len(clip), 1, 1, device=clip.device)>=(self.config.variation_dropout if self.training else 0.)
@@ -425,19 +433,30 @@ def _forced(self:Caddy, clip, encoded, vectors):
 
 
 @patch
+def _usual_for_damage(self:Caddy, clip):
+    "The usual picture, in a training that damages what is seen; otherwise `None`"
+    return usual_picture(clip[:,:,:3]) if self.training and self.config.damage and self.config.action_network=='pairs' else None
+
+
+@patch
+def _broken(self:Caddy, seen, usual): return damaged(seen, usual, self.config.damage)
+
+
+@patch
 def full_pass(self:Caddy,
     clip:torch.Tensor,  # True stacked frames, (batch, T, 3*stacking, height, width) in [-1, 1]
     context:int=None,   # True frames given; `self.context` if `None`; never more than T-1
     best:bool=False,    # Draw from the best actions without variation
 ) -> TrainingPass: # As a named tuple
     "Observe, draw again from the observed actions, observe what was drawn (section 3.5)"
+    true_clip,both,usual = clip,self.config.action_network=='states',self._usual_for_damage(clip)
+    if usual is not None: clip = self._broken(clip.flatten(0,1), usual).unflatten(0, clip.shape[:2])
     encoded = states,attention = self.encode(clip)
-    member,true,samples,v = self._observe_for_training(clip, encoded, best)
+    member,true,samples,v = self._observe_for_training(true_clip, encoded, best)
     context = min(self.context if context is None else context, clip.shape[1]-1)
-    both = self.config.action_network=='states'
     vectors = torch.cat([samples, v], dim=-1)
     forced = not both and context>=clip.shape[1]-1
-    drawn = self._forced(clip, encoded, vectors) if forced else self.roll(clip, encoded, vectors, context, last_state=both)
+    drawn = self._forced(clip, encoded, vectors) if forced else self.roll(clip, encoded, vectors, context, last_state=both, usual=usual)
     again = self._act(None, drawn.states, drawn.attention, self.noise, member) if both else None
     return TrainingPass(drawn.images, true, again, samples, v, states, drawn.states, attention, drawn.attention, drawn.hidden)
 
@@ -473,10 +492,14 @@ def memoryless_pass(self:Caddy,
     if best: v = torch.zeros_like(v)
     windows = self._where_to_look(clip[:,first:,:3]) if self.training and self.close_up else None
     samples,v = self._mislead(samples, v)
-    if windows is not None: clip,samples,v = cut_windows(clip[:,:first+unjudged+1], windows, c.window),samples[windows[:,0]],v[windows[:,0]]
+    usual = self._usual_for_damage(clip)
+    if windows is not None:
+        if usual is not None: usual = cut_windows(usual.expand(len(clip), 1, -1, -1, -1), windows, c.window)[:,0]
+        clip,samples,v = cut_windows(clip[:,:first+unjudged+1], windows, c.window),samples[windows[:,0]],v[windows[:,0]]
     seen = torch.cat([clip[:, max(first-age, 0), :3] for age in range(c.stacking)], dim=1)
     seen = self._draw_on(seen, torch.cat([samples, v], dim=-1)[:,:unjudged])[:,None]
     kept = _follows(seen[:,0,:3], clip[:,first+unjudged,:3], c.stray_pixels) if unjudged and c.stray_pixels else None
+    if usual is not None: seen = self._broken(seen[:,0], usual)[:,None]
     encoded = states,attention = self.encode(seen)
     drawn = self.roll(seen, encoded, torch.cat([samples, v], dim=-1)[:,unjudged:], context=1, last_state=False)
     return TrainingPass(drawn.images, true, None, samples, v, states, drawn.states, attention, drawn.attention, drawn.hidden, windows=windows, seen=seen[:,0], kept=kept)
@@ -484,10 +507,10 @@ def memoryless_pass(self:Caddy,
 
 @torch.no_grad()
 def _follows(drawn, true, most, reach=4):
-    "Which drawings have few pixels that are nowhere near in the truth, and lack few of its pixels; (batch,)"
+    "Which drawings lack few pixels of the truth, looking not far around each; (batch,). What is there too much is no reason: it can be erased"
     near = lambda x: F.max_pool2d(x, 2*reach+1, stride=1, padding=reach)
-    alone = lambda x, other: (torch.maximum(x-near(other), -near(-other)-x).amax(dim=1)>.5).sum(dim=(1,2))
-    return torch.maximum(alone(drawn, true), alone(true, drawn))<=most
+    lacking = torch.maximum(true-near(drawn), -near(-drawn)-true).amax(dim=1)>.5
+    return lacking.sum(dim=(1,2))<=most
 
 
 @patch
