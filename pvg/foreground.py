@@ -26,13 +26,14 @@ def foreground_weights(
     threshold:float=.1,      # Difference that counts, of at most 2
     usual:torch.Tensor=None, # The usual picture, (3, height, width), or one for each clip, (batch, 1, 3, height, width); that of the batch if `None`
     drawn:torch.Tensor=None, # What was drawn of frames 1..T-1, (batch, T-1, 3, height, width); where it differs from them, it counts as well
+    ghosts:float=1.,         # How much that counts, as a share of `weight`
 ) -> torch.Tensor: # (batch, T-1, 1, height, width), for frames 1..T-1
     "More weight on pixels that move, differ from the usual picture, or are drawn wrongly"
     if usual is None: usual = usual_picture(frames)
     outstanding = lambda x: (x.abs().amax(dim=2, keepdim=True)>threshold)
-    counts = outstanding(frames[:,1:]-frames[:,:-1]) | outstanding(frames[:,1:]-usual)
-    if drawn is not None: counts = counts | outstanding(drawn-frames[:,1:])
-    return 1 + weight*counts.to(frames.dtype)
+    counts = (outstanding(frames[:,1:]-frames[:,:-1]) | outstanding(frames[:,1:]-usual)).to(frames.dtype)
+    if drawn is not None and ghosts: counts = counts.maximum(ghosts*outstanding(drawn-frames[:,1:]))
+    return 1 + weight*counts
 
 # %% ../nbs/07_foreground.ipynb #516ec55b
 def _rectangles(things, count):

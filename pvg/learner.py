@@ -59,7 +59,7 @@ def preset_loss(
 ) -> NamedLoss: # For a `Learner`
     "The loss that belongs to a preset; raises `PvgError` when it needs VGG-19 and that cannot be had"
     c = config
-    if c.action_network=='pairs': return NamedLoss(ForegroundLoss(squared=c.squared_weight))
+    if c.action_network=='pairs': return NamedLoss(ForegroundLoss(squared=c.squared_weight, ghosts=c.ghost_weight))
     if not c.perceptual_weight: vgg = None
     elif not isinstance(vgg, nn.Module): vgg = pretrained_vgg(vgg)
     return NamedLoss(CaddyLoss(c.n_actions, vgg, c.reconstruction_weight, c.perceptual_weight, c.states_weight, c.hidden_weight, c.entropy_weight, c.directions_weight,

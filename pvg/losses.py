@@ -250,6 +250,7 @@ class ForegroundLoss(nn.Module):
     def __init__(self,
         weight:float=30.,  # Additional weight of what moves or stands out
         squared:float=1.,  # Weight of the squared error beside L1
+        ghosts:float=1.,   # How much of that weight is on what is drawn where nothing is
     ):
         super().__init__()
         store_attr()
@@ -263,7 +264,7 @@ class ForegroundLoss(nn.Module):
         n = drawn.shape[1]
         true,usual = true[:,-n-1:],usual_picture(true)
         if o.windows is not None: true,usual = (cut_windows(x, o.windows, drawn.shape[:-3:-1]) for x in (true, usual.expand(len(true), 1, -1, -1, -1)))
-        weight,difference = foreground_weights(true, self.weight, usual=usual, drawn=drawn.detach()),(drawn-true[:,1:])*told_truth(o)
+        weight,difference = foreground_weights(true, self.weight, usual=usual, drawn=drawn.detach(), ghosts=self.ghosts),(drawn-true[:,1:])*told_truth(o)
         rec,squared = difference.abs().mean(),(difference.square()*weight).mean()
         weighted = (difference.abs()*weight).mean()
         self.terms = dict(rec=rec.detach(), foreground=weighted.detach(), squared=squared.detach())

@@ -60,7 +60,7 @@ class CaddyConfig(NetworkConfig):
     window_steps:float=.6        # Steps, or share of the training, that look at parts
     norm_steps:float=1.          # Steps, or share of the training, in which batch norms follow the batches; then they stay, as in play
     judged_steps:int=0           # Steps at the end of a rollout that are judged; those before, a random number of them, are drawn without gradient. All are judged if 0 (`feed_forward` only)
-    stray_pixels:int=0           # A rollout that lacks more pixels of the truth than this, at the step before it is judged, is left to the critic: nobody can know from there what came next; 0 judges all
+    stray_pixels:int=0           # A rollout that lacks more pixels of the truth than this, or shows more that are nowhere near in it and have no weight (`ghost_weight`), at the step before it is judged, is left to the critic: nobody can know from there what came next; 0 judges all
     single_frame_share:float=0.  # Share of training batches that begin from fewer frames than are stacked (`feed_forward` only)
     action_noise:float=0.        # Share of training clips that are told another action from some step on, so that one that never happens somewhere (towards the wall, at the wall) is known there; only the critic judges what is drawn then ('pairs' only)
     impossible:float=0.          # Where an action is never seen, as towards the wall at the wall: how often training is told it instead of the nearest that is ('pairs' only)
@@ -85,6 +85,7 @@ class CaddyConfig(NetworkConfig):
     perceptual_weight:float=1.   # Weight of the features' L1
     double_deep_levels:bool=True # Count the four deeper levels of features twice, as the released training did
     squared_weight:float=1.      # Weight of the pictures' squared error beside L1 ('pairs' only); with 0 a pixel is drawn one way or the other, not in between
+    ghost_weight:float=0.        # How much it counts what is drawn where nothing is, as a share of what is missing: 1 keeps edges where they are, less keeps what is unsure ('pairs' only)
     squared_share:float=1.       # Share of the training, from its beginning, in which the squared error counts
     motion_bias:float=None       # With a number, weight pixels by motion plus this
     states_weight:float=.2       # Weight of the states' squared error
@@ -117,17 +118,17 @@ def _check_config(c):
 
 # %% ../../nbs/25_model.caddy.ipynb #81ca11d4
 _full:dict = dict(hidden=128, clip_lengths=(7,12), clip_steps=25_000, n_actions=7)
-_ours:dict = dict(action_network='pairs', action_dims=2, features=32, hidden=32, downsampling=4, inherit=True, variation_dropout=.3, pretraining_steps=0, weight_decay=0., damage=.4, impossible=.6)
+_ours:dict = dict(action_network='pairs', action_dims=2, features=32, hidden=32, downsampling=4, inherit=True, variation_dropout=.3, pretraining_steps=0, weight_decay=0.)
 
 presets = dict(
     bair     = CaddyConfig('bair', 256, 256, action_dims=2, pretraining_steps=1000, evaluation_batch=8, evaluation_length=30, **_full),
     breakout = CaddyConfig('breakout'),
     tennis   = CaddyConfig('tennis', 256, 96, action_dims=5, stacking=4, frame_skip=4, batch_size=6, information_weight=.03, smooth_information=False,
                            action_state_weight=1e-5, evaluation_batch=32, evaluation_length=16, **_full),
-    quick    = CaddyConfig('quick', 80, 96, compact=True, steps=1500, lr=3e-3, clip_lengths=(3,9), clip_steps=.5, contexts=(12,1), context_steps=.8, **_ours),
+    quick    = CaddyConfig('quick', 80, 96, compact=True, steps=1500, lr=3e-3, clip_lengths=(3,9), clip_steps=.5, contexts=(12,1), context_steps=.8, ghost_weight=1., damage=.25, impossible=.6, **_ours),
     swift    = CaddyConfig('swift', 160, 208, feed_forward=True, stacking=4, action_shrink=2, steps=12_000, lr=2e-3, batch_size=16, clip_lengths=(5,10), clip_steps=.7, contexts=(4,4),
                            single_frame_share=.1, window=(80,80), window_steps=.7, squared_share=.4,
-                           critic=.5, critic_after=.4, norm_steps=.5, judged_steps=4, stray_pixels=4, action_noise=.15, **_ours),
+                           critic=.5, critic_after=.4, norm_steps=.5, judged_steps=4, stray_pixels=4, action_noise=.15, ghost_weight=.3, damage=.4, impossible=.6, **_ours),
 )
 
 
@@ -498,7 +499,7 @@ def memoryless_pass(self:Caddy,
         clip,samples,v = cut_windows(clip[:,:first+unjudged+1], windows, c.window),samples[windows[:,0]],v[windows[:,0]]
     seen = torch.cat([clip[:, max(first-age, 0), :3] for age in range(c.stacking)], dim=1)
     seen = self._draw_on(seen, torch.cat([samples, v], dim=-1)[:,:unjudged])[:,None]
-    kept = _follows(seen[:,0,:3], clip[:,first+unjudged,:3], c.stray_pixels) if unjudged and c.stray_pixels else None
+    kept = _follows(seen[:,0,:3], clip[:,first+unjudged,:3], c.stray_pixels, not c.ghost_weight) if unjudged and c.stray_pixels else None
     if usual is not None: seen = self._broken(seen[:,0], usual)[:,None]
     encoded = states,attention = self.encode(seen)
     drawn = self.roll(seen, encoded, torch.cat([samples, v], dim=-1)[:,unjudged:], context=1, last_state=False)
@@ -506,11 +507,12 @@ def memoryless_pass(self:Caddy,
 
 
 @torch.no_grad()
-def _follows(drawn, true, most, reach=4):
-    "Which drawings lack few pixels of the truth, looking not far around each; (batch,). What is there too much is no reason: it can be erased"
+def _follows(drawn, true, most, ghosts=True, reach=4):
+    "Which drawings lack few pixels of the truth, and with `ghosts` show few that are nowhere near in it; (batch,)"
     near = lambda x: F.max_pool2d(x, 2*reach+1, stride=1, padding=reach)
-    lacking = torch.maximum(true-near(drawn), -near(-drawn)-true).amax(dim=1)>.5
-    return lacking.sum(dim=(1,2))<=most
+    alone = lambda x, other: (torch.maximum(x-near(other), -near(-other)-x).amax(dim=1)>.5).sum(dim=(1,2))
+    lacking = alone(true, drawn)
+    return (torch.maximum(lacking, alone(drawn, true)) if ghosts else lacking)<=most
 
 
 @patch
