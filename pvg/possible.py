@@ -111,13 +111,12 @@ class TellImpossible(Callback):
 
 # %% ../nbs/32_possible.ipynb #5f1f5d4a
 @patch
-@torch.no_grad()
 def instead(self:TellImpossible,
     clip:torch.Tensor, # True frames, (batch, T, channels, height, width)
     true:Observed,     # Which actions were seen in it
 ) -> Observed: # Which are told
     "What a model is told of a clip"
-    chance = self.network(clip[:,:-1,:3].flatten(0,1)).sigmoid().unflatten(0, (len(clip),-1))
+    with torch.no_grad(): chance = self.network(clip[:,:-1,:3].flatten(0,1)).sigmoid().unflatten(0, (len(clip),-1))
     seen,centroids = true.logits.argmax(dim=-1),self.model.centroids
     told = tell_instead(seen, chance>=self.rare*self.usual, centroids, self.share)
     other = (told!=seen)[...,None]
