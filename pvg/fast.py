@@ -183,7 +183,7 @@ class PlayConv(nn.Module):
         "How to convolve maps like this one"
         (_,channels,*size),area = self.weight.shape,x.shape[2]*x.shape[3]
         if x.device.type=='cpu' and x.dtype==torch.float32 and self.bias is None and size==[3,3] and self.stride==1:
-            if channels>=96 and area>=500: return winograd_conv(self.weight, (0,1,-1,.5,-2)) # measured in whole steps: on smaller maps, larger kernels take longer to arrive than they save
+            if channels>=96 and area>=1000: return winograd_conv(self.weight, (0,1,-1,.5,-2)) # measured in whole steps: on smaller maps, larger kernels take longer to arrive than they save
             if channels>=192 and area>=256: return winograd_conv(self.weight)
         return (packed_conv(self, x.shape) if x.device.type=='cpu' else None) or self.plain
 

@@ -125,10 +125,10 @@ presets = dict(
     breakout = CaddyConfig('breakout'),
     tennis   = CaddyConfig('tennis', 256, 96, action_dims=5, stacking=4, frame_skip=4, batch_size=6, information_weight=.03, smooth_information=False,
                            action_state_weight=1e-5, evaluation_batch=32, evaluation_length=16, **_full),
-    quick    = CaddyConfig('quick', 80, 96, compact=True, steps=1500, lr=3e-3, clip_lengths=(3,9), clip_steps=.5, contexts=(12,1), context_steps=.8, ghost_weight=1., damage=.25, impossible=.6, **_ours),
+    quick    = CaddyConfig('quick', 80, 96, compact=True, steps=1500, lr=3e-3, clip_lengths=(3,9), clip_steps=.5, contexts=(12,1), context_steps=.8, **_ours),
     swift    = CaddyConfig('swift', 160, 208, feed_forward=True, stacking=4, action_shrink=2, steps=12_000, lr=2e-3, batch_size=16, clip_lengths=(5,10), clip_steps=.7, contexts=(4,4),
                            single_frame_share=.1, window=(80,80), window_steps=.7, squared_share=.4,
-                           critic=.5, critic_after=.4, norm_steps=.5, judged_steps=4, stray_pixels=4, action_noise=.15, ghost_weight=.3, damage=.4, impossible=.6, **_ours),
+                           critic=.5, critic_after=.4, norm_steps=.5, judged_steps=4, stray_pixels=4, action_noise=.15, **_ours),
 )
 
 
