@@ -11,8 +11,8 @@ import torch.nn.functional as F
 from torch import nn
 from fastai.callback.core import Callback
 from fastcore.basics import patch, store_attr
+from .beside import Beside
 from .model.caddy import TrainingPass
-from .processes import average_gradients
 from .windows import cut_windows
 
 # %% ../nbs/36_critic.ipynb #a1074a38
@@ -70,7 +70,7 @@ class Adversary(Callback):
     def before_fit(self):
         if hasattr(self, 'critic'): return
         self.critic = Critic().to(self.dls.device, memory_format=torch.channels_last)
-        self.opt = torch.optim.Adam(self.critic.parameters(), lr=self.lr, betas=(0.,.99))
+        self.beside = Beside(self.critic, self.lr, betas=(0.,.99))
 
     def teach(self,
         true:torch.Tensor,  # Triplets of true frames, (n, 9, height, width)
@@ -78,13 +78,7 @@ class Adversary(Callback):
     ): # The critic's loss: 1.39 when it cannot tell
         "One step of the critic's own training; numbers that are not finite change nothing"
         scores = self.critic(torch.cat([true, drawn.detach()])).split([len(true), len(drawn)])
-        loss = critic_loss(scores[0], moving_places(true), True)+critic_loss(scores[1], moving_places(drawn), False)
-        self.opt.zero_grad()
-        loss.backward()
-        for p in self.critic.parameters(): p.grad.nan_to_num_(0., 0., 0.)
-        average_gradients(self.critic.parameters()) # where several processes train
-        self.opt.step()
-        return loss.detach()
+        return self.beside.learn(critic_loss(scores[0], moving_places(true), True)+critic_loss(scores[1], moving_places(drawn), False))
 
     def displeasure(self,
         before:torch.Tensor, # The two frames before the drawn ones, (n, 2, 3, height, width)
@@ -117,8 +111,7 @@ def after_loss(self:Adversary):
 @patch
 def tensors(self:Adversary) -> dict: # By name
     "What the next steps depend on: the critic and its optimizer's moments"
-    moments = {f'critic.{i}.{k}': torch.as_tensor(v) for i,state in self.opt.state_dict()['state'].items() for k,v in state.items()}
-    return {f'critic.{k}': v for k,v in self.critic.state_dict().items()} | moments
+    return self.beside.tensors('critic')
 
 
 @patch
@@ -126,10 +119,4 @@ def restore(self:Adversary,
     tensors:dict, # From `tensors`, others among them
 ):
     "Put critic and optimizer where they were; they begin anew where nothing was kept"
-    own = {k.removeprefix('critic.'): v for k,v in tensors.items() if k.startswith('critic.')}
-    if not own: return
-    self.critic.load_state_dict({k: v for k,v in own.items() if k.startswith('layers.')})
-    state,groups = {},self.opt.state_dict()['param_groups']
-    for k,v in own.items():
-        if not k.startswith('layers.'): state.setdefault(int(k.split('.')[0]), {})[k.split('.')[1]] = v
-    self.opt.load_state_dict(dict(state=state, param_groups=groups))
+    self.beside.restore('critic', tensors)

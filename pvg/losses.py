@@ -250,7 +250,7 @@ class ForegroundLoss(nn.Module):
     def __init__(self,
         weight:float=30.,  # Additional weight of what moves or stands out
         squared:float=1.,  # Weight of the squared error beside L1
-        ghosts:float=1.,   # How much of that weight is on what is drawn where nothing is
+        ghosts:float=0.,   # How much of that weight is on what is drawn where nothing is
     ):
         super().__init__()
         store_attr()

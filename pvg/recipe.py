@@ -158,7 +158,7 @@ def train(
     path,device,begin = Path(path),pick_device(device),time.monotonic()
     config = training_config(store, preset, **overrides)
     ours = config.action_network=='pairs'
-    _possible(config, seconds, warm_start)
+    _refuse(config, seconds, warm_start)
     if not ours: vgg = preset_loss(config, vgg).loss.vgg
     with ExitStack() as stack:
         join_processes(device)
@@ -189,7 +189,7 @@ def train(
         return _fit(learn, config, state, seconds, begin, path, progress)
 
 # %% ../nbs/45_recipe.ipynb #562fe63b
-def _possible(config, seconds, warm_start):
+def _refuse(config, seconds, warm_start):
     "Refuse what no training can do"
     if seconds is not None and not 0<seconds<float('inf'): raise PvgError(f'a training takes a time above 0 seconds, not {seconds}')
     if warm_start and config.action_network=='pairs': raise PvgError(f'the preset {config.name!r} discovers its actions in any case: a warm start is for the published presets')

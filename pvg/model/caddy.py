@@ -114,6 +114,8 @@ def _check_config(c):
     if low: raise PvgError(f'a configuration needs at least 1 of each, and clips of 2 frames, not {", ".join(low)}')
     if c.window and (not c.feed_forward or any(o%16 or o<1 for o in c.window)):
         raise PvgError(f'a window is looked at by networks without memory, and its sides are multiples of 16 pixels, not {c.window}')
+    shares = {k: getattr(c, k) for k in ('single_frame_share','action_noise','variation_dropout','impossible','damage','ghost_weight')}
+    if wrong := [f'{k} {v}' for k,v in shares.items() if not 0<=v<=1]: raise PvgError(f'a share is between 0 and 1, not {", ".join(wrong)}')
     if c.action_network not in ('states','pairs'): raise PvgError(f"action_network is 'states' or 'pairs', not {c.action_network!r}")
 
 # %% ../../nbs/25_model.caddy.ipynb #81ca11d4
@@ -362,7 +364,7 @@ class TrainingPass(NamedTuple):
     hidden:torch.Tensor      # Hidden states of R, (batch, T-1, H, ., .)
     mapped_hidden:torch.Tensor=None # Hidden states mapped from true states, pretraining only, (batch, T, H, ., .)
     windows:torch.Tensor=None # Parts of the clips that were drawn, from `pick_windows`; whole frames if `None`
-    seen:torch.Tensor=None    # What was seen before the first drawn frame, without memory only, (batch, 3*stacking, ., .)
+    seen:torch.Tensor=None    # What was there before the first drawn frame, undamaged, without memory only, (batch, 3*stacking, ., .)
     kept:torch.Tensor=None    # Rollouts that have not strayed from the truth, (batch,); all if `None`
 
     @classmethod
@@ -500,10 +502,11 @@ def memoryless_pass(self:Caddy,
     seen = torch.cat([clip[:, max(first-age, 0), :3] for age in range(c.stacking)], dim=1)
     seen = self._draw_on(seen, torch.cat([samples, v], dim=-1)[:,:unjudged])[:,None]
     kept = _follows(seen[:,0,:3], clip[:,first+unjudged,:3], c.stray_pixels, not c.ghost_weight) if unjudged and c.stray_pixels else None
-    if usual is not None: seen = self._broken(seen[:,0], usual)[:,None]
+    whole = seen[:,0] # what a critic continues from: mending is no mistake
+    if usual is not None: seen = self._broken(whole, usual)[:,None]
     encoded = states,attention = self.encode(seen)
     drawn = self.roll(seen, encoded, torch.cat([samples, v], dim=-1)[:,unjudged:], context=1, last_state=False)
-    return TrainingPass(drawn.images, true, None, samples, v, states, drawn.states, attention, drawn.attention, drawn.hidden, windows=windows, seen=seen[:,0], kept=kept)
+    return TrainingPass(drawn.images, true, None, samples, v, states, drawn.states, attention, drawn.attention, drawn.hidden, windows=windows, seen=whole, kept=kept)
 
 
 @torch.no_grad()
