@@ -110,6 +110,11 @@ alive = [type(o).__name__ for o in gc.get_objects()]
 print(*map(alive.count, ('PlaySession','Learner','Caddy','PlayPanel')))
 '''
 
+TIDY = '''
+gc.collect()
+trimmed = ctypes.CDLL(None).malloc_trim(0)
+'''
+
 def ask(client, code, cell):
     "Run code as a notebook's cell does; what it prints"
     said = []
@@ -128,19 +133,22 @@ def ask(client, code, cell):
 def seen(process):
     "Megabytes of its own, open files, and threads of another process, which does nothing for it"
     status = dict(o.split(':', 1) for o in Path(f'/proc/{process}/status').read_text().splitlines())
-    return int(status['RssAnon'].split()[0])/1e3, len(os.listdir(f'/proc/{process}/fd')), int(status['Threads'])
+    def files(): time.sleep(.1); return len(os.listdir(f'/proc/{process}/fd'))
+    return int(status['RssAnon'].split()[0])/1e3, min(files() for _ in range(5)), int(status['Threads']) # the history of a notebook is written a moment later, through a file or two
 
 def run_again(folder, cell, n):
-    "Run a cell n times in a real kernel: what is seen after a fifth and at the end, and what is alive then"
+    "Run a cell n times in a real kernel and tidy up: what is seen after a fifth and at the end; and what is alive after four more that nobody tidies up"
     from jupyter_client.manager import start_new_kernel
     manager,client = start_new_kernel(cwd=str(folder), env={**os.environ, 'PYTHONPATH': str(ROOT)}, startup_timeout=300)
     first = max(8, n//5)
     try:
         process = int(ask(client, SETUP+'print(os.getpid())', 'setup').split()[-1])
-        for i in range(n):
+        for i in range(n+4):
             ask(client, cell, 'game')
+            if i<n: ask(client, TIDY, 'tidy')
             if i+1==first: early = seen(process)
-        late,alive = seen(process),[int(o) for o in ask(client, COUNT, 'count').split()]
+            if i+1==n: late = seen(process)
+        alive = [int(o) for o in ask(client, COUNT, 'count').split()]
     finally:
         client.stop_channels()
         manager.shutdown_kernel(now=True)
