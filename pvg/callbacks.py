@@ -60,6 +60,8 @@ class TrainingSchedule(Callback):
         if self.share(c.norm_steps)>1 and not self.model.settled:
             self.model.settled = True
             self.model.train()
+        self.model.mending = self.share(float(c.mend_after))>=1
+        if c.ghost_weight: self.learn.loss_func.loss.ghosts = c.ghost_weight*self.model.mending
         if c.squared_share<1 and self.share(float(c.squared_share))>=1: self.learn.loss_func.loss.squared = 0.
 
     def after_batch(self):

@@ -112,7 +112,7 @@ def playable_learner(
     ours = config.action_network=='pairs'
     adam = dict(sqr_mom=.99) if ours else dict(decouple_wd=False)
     own = [DiscoverFirst(discovery_steps), AveragedWeights(), GradientClip(1.)] if ours else [LearningRateSteps(config.lr, config.lr_milestones, config.lr_factor)]
-    if ours and config.impossible: own.append(TellImpossible(config.impossible))
+    if ours and config.impossible: own.append(TellImpossible(config.impossible, config.mend_after))
     if config.critic: own.append(Adversary(config.critic, config.critic_after, pixels=800_000*(1 if dls.device.type=='cpu' else 8)))
     cbs = [FramesAsTarget(), LossFollows(), TrainingSchedule(config), SkipBadSteps(), LossesStay(), *own, *cbs]
     metrics = [LossTerm(o) for o in (('rec','foreground') if ours else ('rec','states','mutual_information'))]

@@ -65,6 +65,7 @@ class CaddyConfig(NetworkConfig):
     action_noise:float=0.        # Share of training clips that are told another action from some step on, so that one that never happens somewhere (towards the wall, at the wall) is known there; only the critic judges what is drawn then ('pairs' only)
     impossible:float=0.          # Where an action is never seen, as towards the wall at the wall: how often training is told it instead of the nearest that is ('pairs' only)
     damage:float=0.              # Share of what is seen in training that has pieces missing or misplaced, so that a model mends its own mistakes ('pairs' only)
+    mend_after:float=.5          # Share of the training before anything impossible is told, anything is damaged and `ghost_weight` counts: a model that draws little yet would rather draw nothing
     critic:float=0.              # Pull of a critic, which tells drawn from true motion, beside that of the pictures ('pairs' only)
     critic_after:float=.3        # Share of the training without it
     variation_dropout:float=0.   # Share of training clips drawn without their variations ('pairs' only)
@@ -114,7 +115,7 @@ def _check_config(c):
     if low: raise PvgError(f'a configuration needs at least 1 of each, and clips of 2 frames, not {", ".join(low)}')
     if c.window and (not c.feed_forward or any(o%16 or o<1 for o in c.window)):
         raise PvgError(f'a window is looked at by networks without memory, and its sides are multiples of 16 pixels, not {c.window}')
-    shares = {k: getattr(c, k) for k in ('single_frame_share','action_noise','variation_dropout','impossible','damage','ghost_weight')}
+    shares = {k: getattr(c, k) for k in ('single_frame_share','action_noise','variation_dropout','impossible','damage','ghost_weight','mend_after')}
     if wrong := [f'{k} {v}' for k,v in shares.items() if not 0<=v<=1]: raise PvgError(f'a share is between 0 and 1, not {", ".join(wrong)}')
     if c.action_network not in ('states','pairs'): raise PvgError(f"action_network is 'states' or 'pairs', not {c.action_network!r}")
 
@@ -127,7 +128,8 @@ presets = dict(
     breakout = CaddyConfig('breakout'),
     tennis   = CaddyConfig('tennis', 256, 96, action_dims=5, stacking=4, frame_skip=4, batch_size=6, information_weight=.03, smooth_information=False,
                            action_state_weight=1e-5, evaluation_batch=32, evaluation_length=16, **_full),
-    quick    = CaddyConfig('quick', 80, 96, compact=True, steps=1500, lr=3e-3, clip_lengths=(3,9), clip_steps=.5, contexts=(12,1), context_steps=.8, **_ours),
+    quick    = CaddyConfig('quick', 80, 96, compact=True, steps=1500, lr=3e-3, clip_lengths=(3,9), clip_steps=.5, contexts=(12,1), context_steps=.8,
+                           ghost_weight=.3, damage=.4, impossible=.6, **_ours),
     swift    = CaddyConfig('swift', 160, 208, feed_forward=True, stacking=4, action_shrink=2, steps=12_000, lr=2e-3, batch_size=16, clip_lengths=(5,10), clip_steps=.7, contexts=(4,4),
                            single_frame_share=.1, window=(80,80), window_steps=.7, squared_share=.4,
                            critic=.5, critic_after=.4, norm_steps=.5, judged_steps=4, stray_pixels=4, action_noise=.15, **_ours),
@@ -163,7 +165,7 @@ class Caddy(nn.Module):
             self.decoder = Decoder(c.hidden, stages=3 if c.downsampling==8 else 2, inherit=c.inherit, compact=c.compact)
         if c.action_network=='states': self.state_to_hidden = nn.Conv2d(c.features, c.hidden, 3, padding=1)
         self.register_buffer('centroids', torch.randn(c.n_actions, c.action_dims))
-        self.temperature,self.context,self.noise,self.pretraining,self.close_up,self.settled = c.temperatures[0],c.contexts[0],1.,False,False,False
+        self.temperature,self.context,self.noise,self.pretraining,self.close_up,self.settled,self.mending = c.temperatures[0],c.contexts[0],1.,False,False,False,True
         self.instead:Any = None    # In training: what is told of a clip, from its frames and from what was seen in it
         self.card:dict = {}        # What is told about the model
         self.start_frames:Any = None # Frames to begin from, uint8 arrays
@@ -438,7 +440,7 @@ def _forced(self:Caddy, clip, encoded, vectors):
 @patch
 def _usual_for_damage(self:Caddy, clip):
     "The usual picture, in a training that damages what is seen; otherwise `None`"
-    return usual_picture(clip[:,:,:3]) if self.training and self.config.damage and self.config.action_network=='pairs' else None
+    return usual_picture(clip[:,:,:3]) if self.training and self.mending and self.config.damage and self.config.action_network=='pairs' else None
 
 
 @patch
@@ -501,7 +503,7 @@ def memoryless_pass(self:Caddy,
         clip,samples,v = cut_windows(clip[:,:first+unjudged+1], windows, c.window),samples[windows[:,0]],v[windows[:,0]]
     seen = torch.cat([clip[:, max(first-age, 0), :3] for age in range(c.stacking)], dim=1)
     seen = self._draw_on(seen, torch.cat([samples, v], dim=-1)[:,:unjudged])[:,None]
-    kept = _follows(seen[:,0,:3], clip[:,first+unjudged,:3], c.stray_pixels, not c.ghost_weight) if unjudged and c.stray_pixels else None
+    kept = _follows(seen[:,0,:3], clip[:,first+unjudged,:3], c.stray_pixels, not (c.ghost_weight and self.mending)) if unjudged and c.stray_pixels else None
     whole = seen[:,0] # what a critic continues from: mending is no mistake
     if usual is not None: seen = self._broken(whole, usual)[:,None]
     encoded = states,attention = self.encode(seen)
