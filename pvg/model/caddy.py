@@ -65,7 +65,7 @@ class CaddyConfig(NetworkConfig):
     action_noise:float=0.        # Share of training clips that are told another action from some step on, so that one that never happens somewhere (towards the wall, at the wall) is known there; only the critic judges what is drawn then ('pairs' only)
     impossible:float=0.          # Where an action is never seen, as towards the wall at the wall: how often training is told it instead of the nearest that is ('pairs' only)
     damage:float=0.              # Share of what is seen in training that has pieces missing or misplaced, so that a model mends its own mistakes ('pairs' only)
-    mend_after:float=.5          # Share of the training before anything impossible is told, anything is damaged and `ghost_weight` counts: a model that draws little yet would rather draw nothing
+    mend_after:float=.3          # Share of the training before anything impossible is told, anything is damaged and `ghost_weight` counts: a model that draws little yet would rather draw nothing
     critic:float=0.              # Pull of a critic, which tells drawn from true motion, beside that of the pictures ('pairs' only)
     critic_after:float=.3        # Share of the training without it
     variation_dropout:float=0.   # Share of training clips drawn without their variations ('pairs' only)
