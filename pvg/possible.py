@@ -40,11 +40,24 @@ class PossibleNetwork(nn.Module):
         places = [-(-(o//shrink//4)//2) for o in size]
         self.last = nn.Linear(8*places[0]*places[1], n_actions)
         self.register_buffer('usual', torch.full((n_actions,), .5)) # how often each is seen soon, anywhere
+        self.register_buffer('mean', torch.zeros(3, *[o//shrink for o in size[::-1]])) # what frames have in common
+        self.register_buffer('followed', torch.zeros(())) # how many batches
 
     def forward(self,
         frames:torch.Tensor, # In [-1, 1], (n, 3, height, width)
     ) -> torch.Tensor: # (n, actions)
-        return self.last(self.layers(F.avg_pool2d(frames, self.shrink))).float()
+        return self.last(self.layers(4*(F.avg_pool2d(frames, self.shrink)-self.mean))).float()
+
+    @torch.no_grad()
+    def follow(self,
+        frames:torch.Tensor, # In [-1, 1], (n, 3, height, width)
+        soon:torch.Tensor,   # Which actions are seen soon after each, 0. or 1., (n, actions)
+    ):
+        "Keep a running mean of frames, from which only what differs is looked at, and of how often each action is seen"
+        new = (1/(1+self.followed)).clamp(min=.03)
+        self.usual.lerp_(soon.mean(dim=0), new)
+        self.mean.lerp_(F.avg_pool2d(frames, self.shrink).mean(dim=0), new)
+        self.followed += 1
 
 # %% ../nbs/37_possible.ipynb #bf25cb54
 def tell_instead(
@@ -69,7 +82,7 @@ class TellImpossible(Callback):
         rare:float=.2,   # An action that is seen less often than this share of its usual never happens
         frames:int=48,   # Of each batch, to learn from
         steps:int=3,     # An action counts that is seen within so many
-        lr:float=1e-3,   # Learning rate of the network; falls to a tenth. With 3e-3 it learned nothing in three of six tries on Breakout, with this in none of four
+        lr:float=1e-3,   # Learning rate of the network; falls to a tenth
     ): store_attr()
 
     def before_fit(self):
@@ -100,7 +113,7 @@ class TellImpossible(Callback):
         soon:torch.Tensor,   # 0. or 1., (n, actions)
     ): # The cross entropy
         "One step of the network's own training"
-        self.network.usual.lerp_(soon.mean(dim=0), .03)
+        self.network.follow(frames, soon)
         return self.beside.learn(F.binary_cross_entropy_with_logits(self.network(frames), soon), share=1-.9*self.learn.pct_train)
 
 # %% ../nbs/37_possible.ipynb #5f1f5d4a
