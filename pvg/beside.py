@@ -48,9 +48,9 @@ class Beside:
         name:str,     # As for `tensors`
         tensors:dict, # From `tensors`, others among them
     ):
-        "Put network and Adam where they were; they begin anew where nothing was kept"
+        "Put network and Adam where they were; they begin anew where nothing was kept, or not all that the network needs"
         own = {k.removeprefix(f'{name}.'): v for k,v in tensors.items() if k.startswith(f'{name}.')}
-        if not own: return
+        if not self.network.state_dict().keys()<=own.keys(): return
         self.network.load_state_dict({k: own.pop(k) for k in self.network.state_dict()})
         for k,v in own.items():
             i,_,what = k.partition('.')
