@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['commands', 'record', 'discover', 'action_counts', 'acquire', 'convert_checkpoint', 'convert', 'open_videos',
-           'run_name', 'train', 'demo', 'reconstruct', 'evaluate', 'read_script', 'read_start', 'default_start',
+           'run_name', 'train', 'demo', 'mend', 'reconstruct', 'evaluate', 'read_script', 'read_start', 'default_start',
            'start_session', 'play_notebook', 'free_port', 'has_browser', 'serve_panel', 'play', 'play_script', 'export',
            'show_page', 'bench', 'check', 'usage', 'command_parser', 'run', 'main']
 
@@ -284,6 +284,26 @@ def demo(
     "Record Breakout, discover its actions, train, check, and leave a game to play"
     from pvg.demo import demo
     demo(minutes, out, frames, seed, device, resume, anew)
+
+# %% ../nbs/80_cli.ipynb #59f0e61f
+def mend(
+    checkpoint:str,    # Trained model without memory, as the preset swift makes them; or shipped, the one in the package
+    store:str,         # Store it learns from
+    out:str,           # Checkpoint to write, NAME.safetensors
+    minutes:float=25., # About how long
+    lr:float=1e-3,     # Learning rate
+    seed:int=0,        # Of games and moments
+    device:str=None,   # cuda, mps or cpu; the best one there by itself
+    overwrite:bool=False,# Replace what is there
+):
+    "Teach a trained model in single steps, from its own games and from what appears in videos"
+    from pathlib import Path
+    from pvg.checkpoint import load_model
+    from pvg.mend import mend
+    if not out.endswith('.safetensors'): raise PvgError(f'a checkpoint is a file that ends in .safetensors, not {out}')
+    if Path(out).exists() and not overwrite: raise PvgError(f'{out} already exists: --overwrite replaces it')
+    mend(load_model(checkpoint), open_videos(store), out, 60*minutes, lr, seed=seed, device=device)
+    print(f'{out}\nPlay it:  pvg play {out}')
 
 # %% ../nbs/80_cli.ipynb #4b3dbb59
 def reconstruct(
@@ -601,7 +621,7 @@ def check(
     if damaged: raise PvgError(f'{damaged} of {len(found)} {"is" if damaged==1 else "are"} damaged or not what it should be')
 
 # %% ../nbs/80_cli.ipynb #0093113b
-commands:dict = dict(demo=demo, record=record, acquire=acquire, convert=convert, discover=discover, train=train,
+commands:dict = dict(demo=demo, record=record, acquire=acquire, convert=convert, discover=discover, train=train, mend=mend,
                 play=play, export=export, reconstruct=reconstruct, evaluate=evaluate, check=check, bench=bench)
 
 

@@ -63,9 +63,21 @@ class PixelDecoder(nn.Module):
             self.conv.weight.mul_(.1)
             self.conv.bias.copy_(torch.tensor([0.,0.,0.,-.5]).repeat_interleave(16)) # the mask starts mostly closed
 
+    def drawing(self,
+        hidden:torch.Tensor, # Hidden state, (batch, hidden, height/4, width/4)
+    ) -> torch.Tensor: # Picture and mask before tanh, (batch, 4, height, width)
+        "What is drawn, before it is laid over the previous frame"
+        return F.pixel_shuffle(self.conv(hidden), 4).float()
+
+    def compose(self,
+        drawing:torch.Tensor,  # From `drawing`
+        previous:torch.Tensor, # The frame before, (batch, 3, height, width)
+    ) -> torch.Tensor: # In [-1, 1], (batch, 3, height, width)
+        "The next frame"
+        return inherit_frame((1.1*drawing.tanh()).clamp(-1, 1), previous)
+
     def forward(self,
         hidden:torch.Tensor,   # Hidden state, (batch, hidden, height/4, width/4)
         previous:torch.Tensor, # The frame before, (batch, 3, height, width)
     ) -> tuple: # One image in [-1, 1], (batch, 3, height, width)
-        drawn = F.pixel_shuffle(self.conv(hidden), 4).float().tanh()
-        return inherit_frame((1.1*drawn).clamp(-1, 1), previous),
+        return self.compose(self.drawing(hidden), previous),
