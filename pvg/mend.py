@@ -7,7 +7,7 @@ __all__ = ['groups', 'stands_out', 'alone', 'appearing', 'see_moments', 'random_
            'own_games', 'opening_loss', 'MendingLoss', 'SingleStep', 'MomentLoader', 'OwnGames', 'learn_possible',
            'KeepMended', 'mend']
 
-# %% ../nbs/47_mend.ipynb #bdb2cbbd
+# %% ../nbs/47_mend.ipynb #c9d6a0f4
 import time
 import numpy as np
 import torch
@@ -33,7 +33,7 @@ from .optimizer import FusedAdam
 from .possible import PossibleNetwork, seen_soon, tell_instead
 from .runs import StopWhenAsked, only_one
 
-# %% ../nbs/47_mend.ipynb #d3e17fc5
+# %% ../nbs/47_mend.ipynb #4c70257c
 def stands_out(
     frames:torch.Tensor, # In [-1, 1], (n, 3, height, width)
     usual:torch.Tensor,  # The usual picture, (3, height, width)
@@ -69,7 +69,7 @@ def appearing(
     new = alone(out[h:-h] & ~out[2*h:], before, reach)
     return [t+h for t,pixels in enumerate(new.flatten(1).sum(dim=1).tolist()) if pixels>=least]
 
-# %% ../nbs/47_mend.ipynb #21fbbb87
+# %% ../nbs/47_mend.ipynb #f9b106f5
 groups = dict(appearing=5, after=5, before=3, any=5) # moments of each batch; the rest of it is from own games
 
 
@@ -127,7 +127,7 @@ def find_moments(
             if bar.n>=most: break
     return found
 
-# %% ../nbs/47_mend.ipynb #9dc36af2
+# %% ../nbs/47_mend.ipynb #fd7f71cc
 def can_follow(
     drawn:torch.Tensor, # Frames in [-1, 1], newest first, those of three steps or more, (n, channels, height, width)
     true:torch.Tensor,  # The true ones, same shape
@@ -166,7 +166,7 @@ def own_games(
         seen = stack_newest(model.play_step(seen, actions[:,s-1+k])[0], seen)
     return *(torch.cat(o) for o in zip(*out)), torch.stack(good).float().mean(dim=1).tolist()
 
-# %% ../nbs/47_mend.ipynb #5f867f58
+# %% ../nbs/47_mend.ipynb #4ef57b5d
 def opening_loss(
     drawing:torch.Tensor, # Picture and mask before tanh, (n, 4, height, width)
     seen:torch.Tensor,    # The frame that is seen, in [-1, 1], (n, 3, height, width)
@@ -236,7 +236,7 @@ class SingleStep(nn.Module):
         drawing = m.decoder.drawing(m.dynamics(m.encoder(seen)[0], vector, ())[0])
         return m.decoder.compose(drawing, seen[:,:3]), drawing, seen[:,:3]
 
-# %% ../nbs/47_mend.ipynb #2de1553c
+# %% ../nbs/47_mend.ipynb #4d0d9ab3
 class MomentLoader(DataLoader):
     "A fastai DataLoader whose items are batches of moments"
     def __init__(self,
@@ -272,7 +272,7 @@ class OwnGames(Callback):
         every:int=150,      # Steps between two rounds of games
         games:int=72,       # Games of a round; half of them begin a little before something appears
         steps:int=36,       # Frames drawn in each
-        keep:int=2000,      # Moments that stay from earlier rounds
+        keep:int=1000,      # Moments that stay from earlier rounds
     ): store_attr()
 
     def before_fit(self):
@@ -304,7 +304,7 @@ class OwnGames(Callback):
         if not len(loader.games[0]): raise PvgError('none of what the model drew could be followed: mending is for models that play well for some steps')
         self.followed.append(np.mean([o[2] for o in rounds], axis=0).tolist())
 
-# %% ../nbs/47_mend.ipynb #425fa035
+# %% ../nbs/47_mend.ipynb #ad380adf
 def learn_possible(
     model:Caddy,       # Sees the actions
     store:VideoStore,  # Videos
@@ -332,7 +332,7 @@ def learn_possible(
         if i%50==49: bar.set_postfix_str(f'loss {loss.item():.3f}')
     return network.eval().requires_grad_(False)
 
-# %% ../nbs/47_mend.ipynb #2054da5a
+# %% ../nbs/47_mend.ipynb #400f9460
 class KeepMended(Callback):
     "Write the averaged weights after every round, and at the end"
     order,run_valid = 72,False
