@@ -352,7 +352,8 @@ class KeepMended(Callback):
     def save(self):
         "Write what the model is now"
         m = self.model.model
-        save_model(m, self.path, m.card | dict(steps=self.begun+self.learn.train_iter), getattr(m, 'start_frames', None))
+        recipe = dict(recipe=f'{m.card["recipe"]}; {self.learn.train_iter} steps of mending') if 'recipe' in m.card else {}
+        save_model(m, self.path, m.card | recipe | dict(steps=self.begun+self.learn.train_iter), getattr(m, 'start_frames', None))
 
     def after_fit(self): self.save()
 
@@ -380,6 +381,7 @@ def mend(
     begin,device = time.monotonic(),pick_device(device)
     seed_everything(seed)
     model = model.eval().to(device, memory_format=torch.channels_last)
+    model.card = {k: v for k,v in model.card.items() if k not in ('quality','limits','sha256')} # said of the weights before
     model.action_networks.requires_grad_(False)
     usual = usual_picture(see_moments(store, random_moments(store, model.config, split, 64, np.random.default_rng(seed)), model.config)[1], 64)
     found = find_moments(store, model.config, usual, split, seed=seed, progress=progress)
