@@ -297,12 +297,10 @@ def mend(
     overwrite:bool=False,# Replace what is there
 ):
     "Teach a trained model in single steps, from its own games and from what appears in videos"
-    from pathlib import Path
     from pvg.checkpoint import load_model
     from pvg.mend import mend
     if not out.endswith('.safetensors'): raise PvgError(f'a checkpoint is a file that ends in .safetensors, not {out}')
-    if Path(out).exists() and not overwrite: raise PvgError(f'{out} already exists: --overwrite replaces it')
-    mend(load_model(checkpoint), open_videos(store), out, 60*minutes, lr, seed=seed, device=device)
+    mend(load_model(checkpoint), open_videos(store), out, 60*minutes, lr, seed=seed, device=device, overwrite=overwrite)
     print(f'{out}\nPlay it:  pvg play {out}')
 
 # %% ../nbs/80_cli.ipynb #4b3dbb59

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['groups', 'stands_out', 'alone', 'appearing', 'see_moments', 'random_moments', 'find_moments', 'can_follow',
-           'own_games', 'opening_loss', 'MendingLoss', 'SingleStep', 'MomentLoader', 'OwnGames', 'learn_possible',
-           'KeepMended', 'mend']
+           'own_games', 'opening_loss', 'MendingLoss', 'SingleStep', 'MomentLoader', 'EveryRound', 'OwnGames',
+           'learn_possible', 'KeepMended', 'mend']
 
 # %% ../nbs/47_mend.ipynb #c9d6a0f4
 import time
@@ -19,13 +19,13 @@ from fastai.callback.training import GradientClip
 from fastai.data.core import DataLoaders
 from fastai.data.load import DataLoader
 from fastai.learner import Learner
-from fastcore.basics import store_attr
+from fastcore.basics import patch, store_attr
 from functools import partial
 from pathlib import Path
 from torch import nn
 from .callbacks import AveragedWeights, HalfPrecision, LossesStay, ProgressLine, SkipBadSteps, TimeBudget, flat_schedule, half_precision_pays
 from .checkpoint import save_model
-from .core import PvgError, frames_to_tensor, pick_device, resize_clip, seed_everything, tensor_to_frames
+from .core import PvgError, frames_to_tensor, pick_device, resize_clip, seed_everything
 from .data.store import VideoStore
 from .foreground import damaged, foreground_weights, usual_picture
 from .model.caddy import Caddy, CaddyConfig, stack_newest
@@ -200,7 +200,7 @@ class MendingLoss(nn.Module):
         apart = (image-pair[:,1]).abs()
         return ((apart+self.squared*apart.square())*weight).mean() + self.opening*opening_loss(drawing, seen, pair[:,1])
 
-
+# %% ../nbs/47_mend.ipynb #e79f08d1
 class SingleStep(nn.Module):
     "Draw the next frame from what is seen, some of it damaged, and from what was done"
     def __init__(self,
@@ -263,10 +263,20 @@ class MomentLoader(DataLoader):
             seen,pair = (torch.cat([a, frames[some].float()/127.5-1]) for a,frames in zip((seen,pair), self.games))
         return seen,pair,pair
 
+# %% ../nbs/47_mend.ipynb #1e5ff265
+class EveryRound(Callback):
+    "Something that is done every so many steps, with the averaged weights"
+    run_valid = False
+    def after_batch(self):
+        if self.learn.train_iter%self.every or self.learn.pct_train>=1: return
+        self.learn.averaged_weights.swap()
+        self.round()
+        self.learn.averaged_weights.swap()
 
-class OwnGames(Callback):
+
+class OwnGames(EveryRound):
     "Play own games before training and every so many steps, with the averaged weights, for the loader's batches"
-    order,run_valid = 70,False
+    order = 70
     def __init__(self,
         usual:torch.Tensor, # The usual picture, (3, height, width)
         every:int=150,      # Steps between two rounds of games
@@ -277,32 +287,30 @@ class OwnGames(Callback):
 
     def before_fit(self):
         self.rng,self.followed = np.random.default_rng(self.dls.train.seed),[]
-        self.play()
+        self.round()
 
-    def after_batch(self):
-        if self.learn.train_iter%self.every or self.learn.pct_train>=1: return
-        self.learn.averaged_weights.swap()
-        self.play()
-        self.learn.averaged_weights.swap()
+# %% ../nbs/47_mend.ipynb #c93dc14f
+@patch
+def starts(self:OwnGames) -> list: # (video, frame)
+    "Where games begin"
+    loader = self.dls.train
+    c,first = loader.config,loader.config.stacking*(loader.config.frame_skip+1)
+    room = lambda v, t: t>=first and t+self.steps*(c.frame_skip+1)<=loader.store.videos[v].frames
+    before = [(v, t-int(self.rng.integers(1, 18))*(c.frame_skip+1)) for v,t in loader.found['appearing']]
+    before = [before[i] for i in self.rng.permutation(len(before)) if room(*before[i])][:self.games//2]
+    return before+random_moments(loader.store, c, loader.split, self.games-len(before), self.rng, self.steps)
 
-    def starts(self):
-        "Where games begin"
-        loader = self.dls.train
-        c,first = loader.config,loader.config.stacking*(loader.config.frame_skip+1)
-        room = lambda v, t: t>=first and t+self.steps*(c.frame_skip+1)<=loader.store.videos[v].frames
-        before = [(v, t-int(self.rng.integers(1, 18))*(c.frame_skip+1)) for v,t in loader.found['appearing']]
-        before = [before[i] for i in self.rng.permutation(len(before)) if room(*before[i])][:self.games//2]
-        return before+random_moments(loader.store, c, loader.split, self.games-len(before), self.rng, self.steps)
 
-    def play(self):
-        "A round of games, some at once, and what is kept of them"
-        loader,starts,rounds = self.dls.train,self.starts(),[]
-        with torch.autocast(self.usual.device.type, torch.bfloat16, enabled=hasattr(self.learn, 'half_precision')):
-            for i in range(0, len(starts), 24): rounds.append(own_games(self.model.model, loader.store, starts[i:i+24], self.usual, self.steps))
-        new,old = [torch.cat(o) for o in list(zip(*rounds))[:2]],loader.games
-        loader.games = tuple(new if old is None else [torch.cat([a[-self.keep:], b]) for a,b in zip(old, new)])
-        if not len(loader.games[0]): raise PvgError('none of what the model drew could be followed: mending is for models that play well for some steps')
-        self.followed.append(np.mean([o[2] for o in rounds], axis=0).tolist())
+@patch
+def round(self:OwnGames):
+    "A round of games, some at once, and what is kept of them"
+    loader,starts,rounds = self.dls.train,self.starts(),[]
+    with torch.autocast(self.usual.device.type, torch.bfloat16, enabled=hasattr(self.learn, 'half_precision')):
+        for i in range(0, len(starts), 24): rounds.append(own_games(self.model.model, loader.store, starts[i:i+24], self.usual, self.steps))
+    new,old = [torch.cat(o) for o in list(zip(*rounds))[:2]],loader.games
+    loader.games = tuple(new if old is None else [torch.cat([a[-self.keep:], b]) for a,b in zip(old, new)])
+    if not len(loader.games[0]): raise PvgError('none of what the model drew could be followed: mending is for models that play well for some steps')
+    self.followed.append(np.mean([o[2] for o in rounds], axis=0).tolist())
 
 # %% ../nbs/47_mend.ipynb #ad380adf
 def learn_possible(
@@ -333,9 +341,9 @@ def learn_possible(
     return network.eval().requires_grad_(False)
 
 # %% ../nbs/47_mend.ipynb #400f9460
-class KeepMended(Callback):
+class KeepMended(EveryRound):
     "Write the averaged weights after every round, and at the end"
-    order,run_valid = 72,False
+    order = 72
     def __init__(self,
         path:str|Path, # Checkpoint, `.safetensors`
         every:int=150, # Steps between
@@ -343,21 +351,15 @@ class KeepMended(Callback):
 
     def before_fit(self): self.begun = self.model.model.card.get('steps', 0)
 
-    def after_batch(self):
-        if self.learn.train_iter%self.every or self.learn.pct_train>=1: return
-        self.learn.averaged_weights.swap()
-        self.save()
-        self.learn.averaged_weights.swap()
-
-    def save(self):
+    def round(self):
         "Write what the model is now"
         m = self.model.model
         recipe = dict(recipe=f'{m.card["recipe"]}; {self.learn.train_iter} steps of mending') if 'recipe' in m.card else {}
         save_model(m, self.path, m.card | recipe | dict(steps=self.begun+self.learn.train_iter), getattr(m, 'start_frames', None))
 
-    def after_fit(self): self.save()
+    def after_fit(self): self.round()
 
-
+# %% ../nbs/47_mend.ipynb #9066f23b
 def mend(
     model:Caddy,         # Without memory (`swift`), trained; changed in place
     store:VideoStore,    # Videos
@@ -369,6 +371,7 @@ def mend(
     every:int=150,       # Steps between two rounds of own games; the checkpoint is written after each
     games:int=72,        # Games of a round
     possible_steps:int=400, # Steps for learning what never happens
+    overwrite:bool=False,# Replace what is at `path`
     seed:int=0,          # Of everything that is random
     device=None,         # The best one there if `None`
     half_precision:bool=None, # In bfloat16; where it pays if `None`
@@ -378,22 +381,30 @@ def mend(
     "Teach a model in single steps, from its own games and from what appears in videos"
     if not model.config.feed_forward or model.config.stacking<3: raise PvgError(f'mending is for models without memory that see at least 3 frames, such as the preset swift, not for the preset {model.config.name!r}')
     if not 0<seconds<float('inf'): raise PvgError(f'mending takes a time above 0 seconds, not {seconds}')
+    if path and Path(path).exists() and not overwrite: raise PvgError(f'{path} already exists: --overwrite replaces it')
     begin,device = time.monotonic(),pick_device(device)
-    seed_everything(seed)
-    model = model.eval().to(device, memory_format=torch.channels_last)
-    model.card = {k: v for k,v in model.card.items() if k not in ('quality','limits','sha256')} # said of the weights before
+    with only_one(Path(path)) if path else nullcontext():
+        seed_everything(seed)
+        model = model.eval().to(device, memory_format=torch.channels_last)
+        model.card = {k: v for k,v in model.card.items() if k not in ('quality','limits','sha256')} # said of the weights before
+        step,found = _prepared(model, store, split, possible_steps, seed, progress)
+        loaders = [MomentLoader(store, model.config, found, split, n=n, seed=seed, device=device) for n in (10**6,1)] # fastai validates, on one batch
+        half = half_precision_pays(device) if half_precision is None else half_precision
+        callbacks = [SkipBadSteps(), LossesStay(), AveragedWeights(), GradientClip(1.), OwnGames(step.usual, every, games), *([HalfPrecision(device.type)] if half else []), *([ProgressLine('mending')] if progress else []), *([KeepMended(path, every)] if path else []), *cbs]
+        learn = Learner(DataLoaders(*loaders, device=device), step, MendingLoss(step.usual, opening=opening), opt_func=partial(FusedAdam, sqr_mom=.99), lr=lr, wd=0., cbs=callbacks)
+        try:
+            with StopWhenAsked() as stop, learn.no_bar(), learn.no_logging():
+                learn.fit(1, cbs=[TimeBudget(max(seconds-(time.monotonic()-begin), seconds/2)), stop, flat_schedule(lr)])
+        except PvgError as e: raise PvgError(str(e).rpartition('`:\n\t')[2]) from None # without fastai's words about callbacks
+    if getattr(learn, 'asked_to_stop', None):
+        if progress and path: print(f'stopped after {learn.train_iter} steps of mending: {path} has them, and can be mended again', flush=True)
+        raise KeyboardInterrupt
+    return model.eval()
+
+
+def _prepared(model, store, split, possible_steps, seed, progress):
+    "A step, with what it has to know of a store, and the moments at which something appears"
     model.action_networks.requires_grad_(False)
     usual = usual_picture(see_moments(store, random_moments(store, model.config, split, 64, np.random.default_rng(seed)), model.config)[1], 64)
     found = find_moments(store, model.config, usual, split, seed=seed, progress=progress)
-    step = SingleStep(model, usual, learn_possible(model, store, split, possible_steps, seed=seed, progress=progress))
-    loaders = [MomentLoader(store, model.config, found, split, n=n, seed=seed, device=device) for n in (10**6,1)]
-    half = half_precision_pays(device) if half_precision is None else half_precision
-    own = OwnGames(usual.to(device), every, games)
-    callbacks = [SkipBadSteps(), LossesStay(), AveragedWeights(), GradientClip(1.), own, *([HalfPrecision(device.type)] if half else []), *([ProgressLine('mending')] if progress else []), *([KeepMended(path, every)] if path else []), *cbs]
-    learn = Learner(DataLoaders(*loaders, device=device), step.to(device), MendingLoss(usual, opening=opening).to(device), opt_func=partial(FusedAdam, sqr_mom=.99), lr=lr, wd=0., cbs=callbacks)
-    try:
-        with only_one(Path(path)) if path else nullcontext(), StopWhenAsked() as stop, learn.no_bar(), learn.no_logging():
-            learn.fit(1, cbs=[TimeBudget(max(seconds-(time.monotonic()-begin), seconds/2)), stop, flat_schedule(lr)])
-    except PvgError as e: raise PvgError(str(e).rpartition('`:\n\t')[2]) from None # without fastai's words about callbacks
-    if getattr(learn, 'asked_to_stop', None): raise KeyboardInterrupt
-    return model.eval()
+    return SingleStep(model, usual, learn_possible(model, store, split, possible_steps, seed=seed, progress=progress)).to(model.centroids.device), found
