@@ -8,7 +8,7 @@ from pathlib import Path
 
 PACKAGE = 'pvg'
 GENERATED = {'', '_modidx'}                                            # pvg/__init__.py and pvg/_modidx.py have no notebook
-MAY_TRAIN = {'data.clips', 'critic', 'compiled', 'recompute', 'optimizer', 'parallel', 'callbacks', 'discover', 'learner', 'runs', 'watch', 'recipe', 'warm_start', 'possible', 'mend'} # the only modules that import fastai
+MAY_TRAIN = {'data.clips', 'critic', 'compiled', 'recorded', 'recompute', 'optimizer', 'parallel', 'callbacks', 'discover', 'learner', 'runs', 'watch', 'recipe', 'warm_start', 'possible', 'mend'} # the only modules that import fastai
 ONLY_IN = {'fastai': MAY_TRAIN, 'anywidget': {'play.panel'}, 'onnx': {'export.onnx'}, 'onnxruntime': {'export.onnx'}, 'huggingface_hub': {'hub'},
            'nbdev': set(), 'execnb': set()}                            # third-party package -> modules that may import it
 NEVER = {'losses': ('model', 'checkpoint')}                            # module (not its tests) -> our modules it must not see, whatever the number

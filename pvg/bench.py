@@ -28,6 +28,7 @@ from .losses import VGGFeatures
 from .model.blocks import ConvLSTM, DownConv, FinalBlock
 from .model.caddy import Caddy, preset_config, stack_clip, stack_newest
 from .optimizer import FusedAdam
+from .recorded import RecordedPass
 
 # %% ../nbs/75_bench.ipynb #ac6c810b
 class PlainLSTM(nn.Module):
@@ -369,16 +370,21 @@ def training_step(
     optimizer,         # Has `step` and `zero_grad`
     plain:bool=False,  # Read every term of the loss
     dtype=None,        # Compute in this type where that is safe; float32 if `None`
+    recorded:bool=False, # Start both passes with a single call, on a graphics card
 ): # A function: one step, which returns the loss
     "A training step, to be called as often as one likes"
-    def step():
+    def passes(clip):
         with torch.autocast(clip.device.type, dtype, enabled=dtype is not None): total = loss(model(clip), clip)
         total.backward()
+        return [total.detach()]
+    if recorded: passes = RecordedPass(passes, clip, [model, loss])
+    def step():
+        total, = passes(clip)
         optimizer.step()
         optimizer.zero_grad()
         if plain:
             for o in loss.terms.values(): o.item()
-        return total.detach()
+        return total
     return step
 
 
@@ -394,13 +400,14 @@ def _training_ways(model, clip, vgg=None, compiled=False):
     "The plain step and ours, each on a copy of the model"
     c,wide = model.config,dict(memory_format=torch.channels_last)
     loss = lambda **layout: preset_loss(c, copy.deepcopy(vgg)).to(clip.device, **layout).train()
-    def ours(dtype=None, compiled=False, **layout):
+    def ours(dtype=None, compiled=False, recorded=False, **layout):
         own = copy.deepcopy(model).train().to(**layout)
         if compiled: compile_parts(own)
-        return training_step(own, clip, loss(**layout), FusedAdam(list(own.parameters()), lr=c.lr, wd=c.weight_decay, decouple_wd=False), dtype=dtype)
+        return training_step(own, clip, loss(**layout), FusedAdam(list(own.parameters()), lr=c.lr, wd=c.weight_decay, decouple_wd=False), dtype=dtype, recorded=recorded)
     plain = plain_copy(model).train()
     adam = torch.optim.Adam([p for p in plain.parameters() if p.requires_grad], lr=c.lr, weight_decay=c.weight_decay, foreach=False)
     ways = {'baseline': training_step(plain, clip, loss(), adam, plain=True), 'float32': ours(), 'float32 channels last': ours(**wide), 'bfloat16': ours(torch.bfloat16, **wide)}
+    if clip.is_cuda: ways |= {'float32 recorded': ours(recorded=True, **wide), 'bfloat16 recorded': ours(torch.bfloat16, recorded=True, **wide)}
     return {**ways, 'bfloat16 compiled': ours(torch.bfloat16, True, **wide)} if compiled else ways
 
 # %% ../nbs/75_bench.ipynb #81767cef
@@ -430,7 +437,9 @@ def bench_train(
     note = f'{batch} clips of {frames} frames'+(', VGG' if vgg else '')
     more = {name: dict(difference=abs(o-apart['baseline']), note=note) for name,o in apart.items()}
     kinds = {name: torch.bfloat16 if name.startswith('bfloat16') else torch.float32 for name in ways}
-    return _measure(f'train {c.name}', ways, kinds, seconds, device, clock, more, {'bfloat16 compiled': ways['bfloat16']}) # torch counts nothing in what is compiled
+    counted = {name: ways[name.split()[0]] for name in ways if name.endswith(('compiled','recorded'))} # torch counts nothing in those
+    rows = _measure(f'train {c.name}', ways, kinds, seconds, device, clock, more, counted)
+    return [replace(o, memory=None) if o.way.endswith('recorded') else o for o in rows] # a recording keeps its memory
 
 # %% ../nbs/75_bench.ipynb #54518dd8
 def _size(folder): return sum(o.stat().st_size for o in Path(folder).rglob('*') if o.is_file())

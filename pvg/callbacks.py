@@ -332,13 +332,18 @@ class LossesStay(Callback):
 
 # %% ../nbs/40_callbacks.ipynb #c4964e98
 class HalfPrecision(Callback):
-    "Forward passes in bfloat16; weights, loss and gradients stay in full precision"
+    "Forward passes in bfloat16, those of a loss's VGG too; weights, loss and gradients stay in full precision"
     order = -9
     def __init__(self,
         device_type:str='cpu', # 'cpu' or 'cuda'
     ): store_attr()
-    def before_fit(self): self.model.forward = torch.autocast(self.device_type, torch.bfloat16)(type(self.model).forward.__get__(self.model))
-    def after_fit(self): del self.model.forward
+    def before_fit(self):
+        self.halved = [o for o in (self.model, getattr(getattr(self.learn.loss_func, 'loss', None), 'vgg', None)) if o is not None]
+        for o in self.halved: o.forward = torch.autocast(self.device_type, torch.bfloat16)(type(o).forward.__get__(o))
+
+    def after_fit(self):
+        for o in self.halved: del o.forward
+
     def after_pred(self):
         full = lambda o: o.float() if isinstance(o, torch.Tensor) and o.is_floating_point() else tuple(map(full, o)) if isinstance(o, tuple) else o
         self.learn.pred = full(self.learn.pred)

@@ -95,7 +95,7 @@ def perceptual_levels(
     "How far the features of two pictures are apart, level by level"
     with torch.no_grad(): target = vgg(true.flatten(0,1))
     resized = lambda o: None if weight is None else F.interpolate(weight.flatten(0,1), size=o.shape[-2:], mode='bilinear', align_corners=False)
-    return torch.stack([weighted_l1(a, b, resized(a)) for a,b in zip(vgg(drawn.flatten(0,1)), target)])
+    return torch.stack([weighted_l1(a.float(), b.float(), resized(a)) for a,b in zip(vgg(drawn.flatten(0,1)), target)])
 
 # %% ../nbs/30_losses.ipynb #83b9448b
 def unit_kl(

@@ -22,6 +22,7 @@ from .learner import playable_learner, preset_loss, use_actions
 from .parallel import AcrossProcesses
 from .processes import join_processes, largest, process_count, process_number, share_tensors
 from .model.caddy import Caddy, CaddyConfig, preset_config, presets
+from .recorded import RecordSteps
 from .recompute import Recompute
 from .runs import Run, SaveTraining, StopWhenAsked, keep_copies, only_one, room_for_checkpoints
 from .warm_start import warm_start
@@ -179,7 +180,7 @@ def train(
         dls = training_loaders(store, config, every, state[1]['step'] if state else 0, splits=splits, valid_batches=valid_batches, seed=seed, device=device)
         half = half_precision_pays(device) and ours if half_precision is None else half_precision
         callbacks = [SaveTraining(path, store, splits[-1], state=state, keep=keep), *[tracker(o, path.parent.name, Path(results or path.parent)) for o in track], *([ProgressLine()] if progress else []), *([HalfPrecision(device.type)] if half else []),
-               *([InParts(parts)] if parts>1 else []), *([Recompute()] if recompute else []), *([AcrossProcesses()] if process_count()>1 else []),
+               *([InParts(parts)] if parts>1 else []), *([Recompute()] if recompute else []), *([RecordSteps()] if _recordable(config, device, parts, recompute) else []), *([AcrossProcesses()] if process_count()>1 else []),
                *([] if ours else [ActionAlarm(revive=revive, progress=progress)]), *([Watch(Path(results)), WriteRow(Path(results)/'log.csv', progress)] if results else []), *cbs]
         learn = playable_learner(dls, config, model=model, vgg=vgg, cbs=callbacks)
         if first: room_for_checkpoints(path.parent, learn.model, keep+2 if keep else 1)
@@ -237,6 +238,11 @@ def _fit(learn, config, state, seconds, begin, path, progress):
         if progress: print(f'stopped after step {learn.training_schedule.step}: the same command goes on from {path}', flush=True)
         raise KeyboardInterrupt
     return learn.model.eval()
+
+
+def _recordable(config, device, parts, recompute):
+    "Is every step of a training the same work for a graphics card, with other numbers?"
+    return device.type=='cuda' and config.action_network=='states' and config.ensemble==1 and parts==1 and not recompute and process_count()==1
 
 
 def _tell_everybody(model):

@@ -553,8 +553,9 @@ def stack_clip(
     stacking:int,        # Frames an observation holds
 ) -> torch.Tensor: # (batch, T, 3*stacking, height, width), newest first
     "Stack each frame with those before it; before the first, the first repeats"
-    T = frames.shape[1]
-    return torch.cat([frames[:, [max(t-s, 0) for t in range(T)]] for s in range(stacking)], dim=2)
+    T,first = frames.shape[1],frames[:,:1]
+    later = lambda s: torch.cat([first.expand(-1, min(s, T), -1, -1, -1), frames[:,:max(T-s, 0)]], dim=1) if s else frames
+    return torch.cat([later(s) for s in range(stacking)], dim=2)
 
 # %% ../../nbs/25_model.caddy.ipynb #1e64ee28
 @patch
