@@ -1,4 +1,4 @@
-"""What the page about the proof says, measured anew: `python .ci/proof.py discovery`, `quick`, `worlds`, `shipped`, or `model NAME CHECKPOINT STORE`.
+"""What the page about the proof says, measured anew: `python .ci/proof.py discovery`, `quick`, `worlds`, `shipped`, `warm`, or `model NAME CHECKPOINT STORE`.
 
 Every row goes to nbs/explanations/proof.json at once, under its name, so that an interrupted measurement keeps what it has.
 Stores and models are kept in --folder; what is there already is not made again. Nothing else should run on the machine.
@@ -6,8 +6,9 @@ Stores and models are kept in --folder; what is there already is not made again.
 import argparse, json, os, platform, subprocess, sys, time
 from pathlib import Path
 import numpy as np, torch
+from fastai.callback.core import Callback
 from pvg.checkpoint import load_model
-from pvg.core import frames_to_tensor, resize_clip, write_atomic
+from pvg.core import frames_to_tensor, pick_device, resize_clip, write_atomic
 from pvg.data.scenes import movement_labels, record_arm, record_atari
 from pvg.data.store import VideoStore
 from pvg.data.worlds import record_breakout
@@ -16,6 +17,7 @@ from pvg.discover import discover
 from pvg.evaluate import evaluate
 from pvg.matching import match_actions
 from pvg.proof import ball_beside_truth, ball_in_play, held_after
+from pvg.recipe import train
 
 ROOT = Path(__file__).resolve().parent.parent
 TABLE = ROOT/'nbs/explanations/proof.json' # beside the page
@@ -101,18 +103,61 @@ def quick(folder, seed, minutes):
     size = None if (model.config.width,model.config.height)==(store.width,store.height) else (model.config.width, model.config.height)
     keep(f'quick-{seed}', dict(time=report['time'], seed=seed, preset=model.config.name, **purity(model.action_networks[0], store, size, model.config.n_actions, STILL), **quality(model, store)))
 
+class Held:
+    "Clips that are never trained on, and whether a model's actions are those of the paddle"
+    def __init__(self, store, split, n, length=12):
+        places = [(i,start) for i in store.indices(split) for start in range(0, store.videos[i].frames-length, 3*length)][:n]
+        self.clips = torch.stack([frames_to_tensor(store.read(i, start, start+length)) for i,start in places])
+        self.true = movement_labels(np.concatenate([np.diff(store.column('position', i)[start:start+length]) for i,start in places]), STILL)
+
+    @torch.no_grad()
+    def see(self, model):
+        was,device = model.training,model.centroids.device
+        model.eval()
+        seen = torch.cat([model.observe(o.to(device)).logits for o in self.clips.split(12)]).argmax(dim=-1).flatten().cpu().numpy()
+        model.train(was)
+        k = model.config.n_actions
+        return dict(purity=float(match_actions(seen, self.true, k).purity), usage=(np.bincount(seen, minlength=k)/len(seen)).round(3).tolist())
+
+class Curve(Callback):
+    "What a training's actions are worth, every so many steps"
+    order,run_valid = 70,False
+    def __init__(self, held, every): self.held,self.every,self.rows = held,every,[]
+
+    def note(self, step):
+        terms = self.learn.loss_func.terms if step else {}
+        self.rows.append(dict(step=step, **self.held.see(self.model), **{k: float(terms[k]) for k in ('rec','mutual_information') if k in terms}))
+        print(json.dumps(self.rows[-1]), flush=True)
+
+    def before_train(self): self.note(self.learn.training_schedule.step)
+    def after_batch(self):
+        step = self.learn.training_schedule.step
+        if step%self.every==0: self.note(step)
+
+def warm(folder, seed, steps, device, every=200):
+    "The published preset, after a warm start and from nothing, without its perceptual term"
+    store = breakout(folder, 5, frames=60_000)
+    val,test = Held(store, 'val', 40),Held(store, 'test', 90)
+    for name in ('warm','scratch'):
+        curve,begin = Curve(val, every),time.monotonic()
+        model = train(store, folder/f'published-{name}-{seed}.safetensors', 'breakout', steps=steps, valid_every=steps, warm_start=name=='warm', perceptual_weight=0., seed=seed, device=device, cbs=[curve])
+        keep(f'published-{name}-{seed}', dict(seconds=time.monotonic()-begin, steps=steps, seed=seed, curve=curve.rows, test=test.see(model), commonest=float(np.bincount(test.true).max()/len(test.true)), transitions=len(test.true)))
+
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument('what', choices=['discovery','quick','worlds','shipped','model'])
+    p.add_argument('what', choices=['discovery','quick','worlds','shipped','warm','model'])
     p.add_argument('args', nargs='*', help='NAME CHECKPOINT STORE of a model')
     p.add_argument('--seeds', default='0,1,2')
     p.add_argument('--minutes', type=float, default=9.)
+    p.add_argument('--steps', type=int, default=2000, help='of a published training')
+    p.add_argument('--device', help='of a published training; the best one there if not given')
     p.add_argument('--folder', type=Path, default=Path('proof'))
     o = p.parse_args()
     o.folder.mkdir(parents=True, exist_ok=True)
     for seed in map(int, o.seeds.split(',')):
         if o.what=='discovery': keep(f'discovery-breakout-{seed}', discovery(breakout(o.folder, seed, frames=12_000), (80,104), 3, STILL, seed))
         if o.what=='quick': quick(o.folder, seed, o.minutes)
+        if o.what=='warm': warm(o.folder, seed, o.steps, pick_device(o.device))
         if o.what=='worlds':
             for name in o.args or WORLDS: world(name, o.folder, seed)
     if o.what=='shipped': o.args = ['shipped','shipped',breakout(o.folder, 11, frames=60_000, video_frames=300, serves=True).path]

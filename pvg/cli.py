@@ -221,6 +221,7 @@ def train(
     half_precision:bool=False, # Published presets: forward passes in bfloat16; our own do that where it pays by themselves
     parts:int=1,       # Compute each batch in so many parts, where it does not fit into memory at once
     recompute:bool=False, # Compute activations again in the backward pass instead of keeping them: less memory, a third more time
+    recorded:bool=False, # Published presets: record a step on a graphics card, and start each with a single call
 ):
     "Learn to play a store's videos, in minutes or as published"
     from pvg.processes import process_number
@@ -233,7 +234,7 @@ def train(
     count,found = _choose_actions(videos, preset, actions, discovery_steps, seed, device, begun)
     given = dict(n_actions=count, found=found, steps=steps, batch_size=batch_size, lr=lr, perceptual_weight=perceptual)
     options = dict(preset=preset, seconds=None if minutes is None else 60*minutes, warm_start=warm_start, discovery_steps=discovery_steps, vgg=vgg, valid_every=valid_every, track=tuple(track.split(',')) if track else (),
-                   seed=seed, device=device, half_precision=half_precision or None, parts=parts, recompute=recompute, **({} if keep is None else dict(keep=keep)), **given)
+                   seed=seed, device=device, half_precision=half_precision or None, parts=parts, recompute=recompute, recorded=recorded, **({} if keep is None else dict(keep=keep)), **given)
     model = train(videos, out, resume=resume, **options) if out else train_run(videos, place.name, root, **options)
     if process_number(): return # of several processes the first one talks
     out = out or str(place.checkpoint)

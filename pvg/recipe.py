@@ -150,6 +150,7 @@ def train(
     half_precision:bool=None, # Train in bfloat16; our own presets do where it pays if `None`
     parts:int=1,           # Compute each batch in so many parts, where it does not fit into memory at once
     recompute:bool=False,  # Compute activations again in the backward pass instead of keeping them: less memory, a third more time
+    recorded:bool=False,   # Record the steps of a published training on a graphics card and start each with a single call
     found:Discovery=None,  # Actions that are found already, for instance by `compare_counts`, for our own presets and a warm start; looked for if `None`
     cbs:tuple=(),          # More callbacks
     progress:bool=True,    # Show lines of progress
@@ -167,6 +168,7 @@ def train(
         if first: stack.enter_context(only_one(path))
         else: results,track,progress = None,(),False # the first process writes and talks
         if revive and process_count()>1: raise PvgError('an action that dies can be revived by a single process only: leave revive out')
+        if recorded: _refuse_recording(config, device, parts, recompute)
         if results: writable_folder(Path(results)/'images')
         seed_everything(seed)
         torch.backends.cudnn.benchmark |= device.type=='cuda' # shapes hardly change: let it try out what is fastest
@@ -180,7 +182,7 @@ def train(
         dls = training_loaders(store, config, every, state[1]['step'] if state else 0, splits=splits, valid_batches=valid_batches, seed=seed, device=device)
         half = half_precision_pays(device) and ours if half_precision is None else half_precision
         callbacks = [SaveTraining(path, store, splits[-1], state=state, keep=keep), *[tracker(o, path.parent.name, Path(results or path.parent)) for o in track], *([ProgressLine()] if progress else []), *([HalfPrecision(device.type)] if half else []),
-               *([InParts(parts)] if parts>1 else []), *([Recompute()] if recompute else []), *([RecordSteps()] if _recordable(config, device, parts, recompute) else []), *([AcrossProcesses()] if process_count()>1 else []),
+               *([InParts(parts)] if parts>1 else []), *([Recompute()] if recompute else []), *([RecordSteps()] if recorded else []), *([AcrossProcesses()] if process_count()>1 else []),
                *([] if ours else [ActionAlarm(revive=revive, progress=progress)]), *([Watch(Path(results)), WriteRow(Path(results)/'log.csv', progress)] if results else []), *cbs]
         learn = playable_learner(dls, config, model=model, vgg=vgg, cbs=callbacks)
         if first: room_for_checkpoints(path.parent, learn.model, keep+2 if keep else 1)
@@ -194,6 +196,13 @@ def _refuse(config, seconds, warm_start):
     "Refuse what no training can do"
     if seconds is not None and not 0<seconds<float('inf'): raise PvgError(f'a training takes a time above 0 seconds, not {seconds}')
     if warm_start and config.action_network=='pairs': raise PvgError(f'the preset {config.name!r} discovers its actions in any case: a warm start is for the published presets')
+
+
+def _refuse_recording(config, device, parts, recompute):
+    "Refuse to record steps that are not the same work each time, or not a graphics card's"
+    why = ('there is no graphics card to record for' if device.type!='cuda' else f'the training of {config.name!r} draws lots on the host' if config.action_network!='states' or config.ensemble>1
+           else 'parts and recomputed activations cannot be recorded' if parts>1 or recompute else 'several processes wait for each other' if process_count()>1 else None)
+    if why: raise PvgError(f'steps cannot be recorded, since {why}: leave recorded out')
 
 
 def _discover(learn, store, split, steps, seed, progress, results, found=None):
@@ -238,11 +247,6 @@ def _fit(learn, config, state, seconds, begin, path, progress):
         if progress: print(f'stopped after step {learn.training_schedule.step}: the same command goes on from {path}', flush=True)
         raise KeyboardInterrupt
     return learn.model.eval()
-
-
-def _recordable(config, device, parts, recompute):
-    "Is every step of a training the same work for a graphics card, with other numbers?"
-    return device.type=='cuda' and config.action_network=='states' and config.ensemble==1 and parts==1 and not recompute and process_count()==1
 
 
 def _tell_everybody(model):

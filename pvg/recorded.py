@@ -5,14 +5,14 @@
 # %% auto #0
 __all__ = ['RecordedPass', 'RecordSteps']
 
-# %% ../nbs/35_recorded.ipynb #eb9317aa
+# %% ../nbs/35_recorded.ipynb #d9c6a12a
 import torch
 from fastai.callback.core import Callback, CancelBackwardException, CancelStepException
 from fastcore.basics import patch, store_attr
 from .core import PvgError
 from .replay import cuda_graph
 
-# %% ../nbs/35_recorded.ipynb #48aee5de
+# %% ../nbs/35_recorded.ipynb #76e87ff2
 class RecordedPass:
     "What a pass forwards and backwards computes for clips of one shape, recorded; gradients are added to those that are there"
     def __init__(self,
@@ -37,7 +37,7 @@ class RecordedPass:
         self.replay()
         return [o.clone() for o in self.outputs]
 
-# %% ../nbs/35_recorded.ipynb #8e80e71e
+# %% ../nbs/35_recorded.ipynb #097dced1
 def _alone(o):
     "The same tensors without what led to them"
     return o.detach() if isinstance(o, torch.Tensor) else tuple(map(_alone, o)) if isinstance(o, tuple) else o
@@ -71,7 +71,7 @@ class RecordSteps(Callback):
         self.pred,self.names,model.temperature = _alone(learn.pred),list(learn.loss_func.terms),temperature
         return [loss.detach(), torch.stack([o.float() for o in learn.loss_func.terms.values()])]
 
-# %% ../nbs/35_recorded.ipynb #75f22d49
+# %% ../nbs/35_recorded.ipynb #413765c3
 @patch
 def one_batch(self:RecordSteps):
     "What a Learner does with a batch"
