@@ -67,13 +67,14 @@ def discovery(store, size, n_actions, still, seed, **options):
     seconds = time.monotonic()-begin
     return dict(seconds=seconds, seed=seed, skip=found.skip, explained=found.explained, names=found.names, notes=list(found.notes), split='test', **purity(found.network, store, size, n_actions, still, 1+found.skip))
 
-WORLDS = dict(pong=(lambda p: record_atari(p, 'pong', frames=12_000, progress=False), (80,104), 3), freeway=(lambda p: record_atari(p, 'freeway', frames=12_000, progress=False), (80,104), 3),
-              arm=(lambda p: record_arm(p, frames=6_000, progress=False), None, 5))
+WORLDS = dict(pong=(lambda p, seed: record_atari(p, 'pong', frames=12_000, seed=seed, progress=False), (80,104), 3), freeway=(lambda p, seed: record_atari(p, 'freeway', frames=12_000, seed=seed, progress=False), (80,104), 3),
+              arm=(lambda p, seed: record_arm(p, frames=6_000, seed=seed, progress=False), None, 5))
 
 def world(name, folder, seed):
     "Discovery in a world that nothing was tuned on"
     make,size,n = WORLDS[name]
-    store = VideoStore(folder/name) if (folder/name).exists() else make(folder/name)
+    path = folder/f'{name}-{seed}'
+    store = VideoStore(path) if path.exists() else make(path, seed)
     keep(f'discovery-{name}-{seed}', discovery(store, size, n, store.metadata['still'], seed))
 
 def quality(model, store, clips=100, n=32):
