@@ -145,7 +145,7 @@ class Discovery:
     names:list                # Suggested name of each action
     usage:np.ndarray          # Share of the transitions, (actions,)
     moves:np.ndarray          # Mean displacement in pixels of the store's frames, to the right and down, (actions, 2)
-    explained:float           # Share of the motion (the ways that things go, squared) that the action alone tells, 0 to 1
+    explained:float           # Share of the motion (its squared displacement) that the action alone tells, 0 to 1
     confidence:float=1.       # Mean probability of the chosen action, 0 to 1
     skip:int=0                # Frames left out between the two of a pair
     notes:tuple=()            # What somebody should know: actions that were dead, or doubled
@@ -173,7 +173,7 @@ def _codes(network, loader, batches):
 
 
 def motion_explained(
-    moves,  # Displacement of each transition, or which way things go, (n, 2)
+    moves,  # Displacement of each transition, (n, 2)
     labels, # Its action, (n,)
 ) -> float: # 0 to 1; 1 when nothing moves
     "Share of the squared displacement that is left when each action's median movement is taken away, from 1"
@@ -208,23 +208,22 @@ class _Split:
     explained:float
     lines:tuple=None # Weights and biases that tell the labels from codes; by the nearest center if `None`
 
-def _described(labels, centers, moves, ways, lines=None):
+def _described(labels, centers, moves, lines=None):
     "A split, by the label of each code"
     medians = np.stack([np.median(moves[labels==k], axis=0) if (labels==k).any() else np.zeros(2) for k in range(len(centers))])
-    return _Split(labels, centers, medians, np.bincount(labels, minlength=len(centers))/len(labels), motion_explained(ways, labels), lines)
+    return _Split(labels, centers, medians, np.bincount(labels, minlength=len(centers))/len(labels), motion_explained(moves, labels), lines)
 
-def _split(codes, moves, ways, n_actions, seed, centers=None):
+def _split(codes, moves, n_actions, seed, centers=None):
     "Cluster the codes, from given centers or from many random ones"
     from sklearn.cluster import KMeans
     found = KMeans(n_actions, n_init=10 if centers is None else 1, init='k-means++' if centers is None else centers, random_state=seed).fit(codes)
-    return _described(found.labels_, found.cluster_centers_, moves, ways)
+    return _described(found.labels_, found.cluster_centers_, moves)
 
 
 def revive(
     split,        # What `_split` gave
     codes,        # (n, d)
-    moves,        # Displacements, (n, 2)
-    ways,         # Which way things go, (n, 2)
+    moves,        # (n, 2)
     weak:int,     # Action to be put somewhere else
     seed:int=0,   # Of k-means
 ): # Another split
@@ -233,7 +232,7 @@ def revive(
     worst = np.argsort(rest)[int(.98*len(rest))-1] # the very worst may be an accident
     centers = split.centers.copy()
     centers[weak] = codes[worst]
-    return _split(codes, moves, ways, len(centers), seed, centers)
+    return _split(codes, moves, len(centers), seed, centers)
 
 # %% ../nbs/41_discover.ipynb #cf29f1ac
 clearly = .05 # Share of the motion, 0 to 1, that counts as clearly more
@@ -249,7 +248,7 @@ def _by_ways(codes, moves, ways, n_actions, seed):
     labels = lines.predict(codes)
     if np.bincount(labels, minlength=n_actions).min()<.02*len(labels): return None
     weights,biases = (np.concatenate([-o, o])/2 if n_actions==2 else o for o in (lines.coef_, lines.intercept_))
-    return _described(labels, np.stack([codes[labels==k].mean(axis=0) for k in range(n_actions)]), moves, ways, (weights, biases))
+    return _described(labels, np.stack([codes[labels==k].mean(axis=0) for k in range(n_actions)]), moves, (weights, biases))
 
 # %% ../nbs/41_discover.ipynb #129f3888
 def cluster(
@@ -264,7 +263,7 @@ def cluster(
     network.eval()
     codes,moves,ways = _codes(network, loader, batches)
     codes,moves,ways = whiten(network, codes).cpu().numpy(),moves.cpu().numpy(),ways.cpu().numpy()
-    split,notes = _revived(codes, moves, ways, _split(codes, moves, ways, n_actions, seed), seed)
+    split,notes = _revived(codes, moves, _split(codes, moves, n_actions, seed), seed)
     other = _by_ways(codes, moves, ways, n_actions, seed)
     if other and other.explained>split.explained+clearly: split,notes = other,()
     names = suggest_names(split.moves)
@@ -282,13 +281,13 @@ def _tell_by_lines(classifier, weights, biases):
     for own,o in ((classifier.weight, weights), (classifier.bias, biases)): own.copy_(torch.as_tensor(o))
 
 
-def _revived(codes, moves, ways, split, seed):
+def _revived(codes, moves, split, seed):
     "The split with its weak actions put where they explain more, and what there is to say about it"
     notes = []
     for _ in range(len(split.centers)):
         weak = weak_action(split.moves, split.usage)
         if weak is None: break
-        again = revive(split, codes, moves, ways, weak[0], seed)
+        again = revive(split, codes, moves, weak[0], seed)
         helped = again.explained>split.explained+.01
         notes.append(f'{weak[1]}; ' + (f'revived, which explains {again.explained:.0%} of the motion instead of {split.explained:.0%}' if helped else 'no other place explains more: fewer actions may do'))
         if not helped: break
