@@ -11,7 +11,7 @@ from pvg.checkpoint import load_model
 from pvg.core import frames_to_tensor, pick_device, resize_clip, write_atomic
 from pvg.data.scenes import movement_labels, record_arm, record_atari
 from pvg.data.store import VideoStore
-from pvg.data.worlds import _emulator, _split_names, _top, record_breakout
+from pvg.data.worlds import record_breakout
 from pvg.demo import controllability
 from pvg.discover import discover
 from pvg.evaluate import evaluate
@@ -67,32 +67,7 @@ def discovery(store, size, n_actions, still, seed, **options):
     seconds = time.monotonic()-begin
     return dict(seconds=seconds, seed=seed, skip=found.skip, explained=found.explained, names=found.names, notes=list(found.notes), split='test', **purity(found.network, store, size, n_actions, still, 1+found.skip))
 
-def record_wandering(path, game, place, frames=12_000, frame_skip=2, video_frames=150, seed=0):
-    "A game whose avatar goes left, goes right or stays, a few frames each, and nothing else is pressed; `place` finds it in the emulator's memory"
-    rng = np.random.default_rng(seed)
-    ale,stick = _emulator(game, int(rng.integers(2**31)))
-    sticks,hold,begin = (stick.NOOP,stick.LEFT,stick.RIGHT),0,True
-    with VideoStore.create(path, 160, 208, fps=60/frame_skip, metadata=dict(world=game, still=1., seed=seed)) as writer:
-        while sum(o.frames for o in writer.videos)<frames:
-            if begin or ale.game_over():
-                ale.reset_game()
-                for o in [stick.NOOP]*60+[stick.FIRE]*5+[stick.NOOP]*30: ale.act(o)
-                begin = False
-            video,positions = [],[]
-            while len(video)<video_frames and not ale.game_over():
-                if hold==0: action,hold = int(rng.integers(3)),int(rng.integers(2, 9))
-                hold -= 1
-                video.append(ale.getScreenRGB()[_top:_top+208])
-                positions.append(place(ale.getRAM().astype(int)))
-                for _ in range(frame_skip): ale.act(sticks[action])
-            if len(video)>=16: writer.add(np.stack(video), position=np.array(positions, np.float32))
-        writer.assign(_split_names(len(writer.videos), (.8,.1,.1), rng))
-    return VideoStore(path)
-
-def coarse_and_fine(memory): return 15*(memory&15)-((memory>>4)+8)%16+8 # how that console places things: 15 pixels each in the low half of a byte, single ones in the high half
-
-WORLDS = dict(demon_attack=(lambda p, seed: record_wandering(p, 'demon_attack', lambda m: coarse_and_fine(m[22]), seed=seed), (80,104), 3),
-              pong=(lambda p, seed: record_atari(p, 'pong', frames=12_000, seed=seed, progress=False), (80,104), 3), freeway=(lambda p, seed: record_atari(p, 'freeway', frames=12_000, seed=seed, progress=False), (80,104), 3),
+WORLDS = dict(pong=(lambda p, seed: record_atari(p, 'pong', frames=12_000, seed=seed, progress=False), (80,104), 3), freeway=(lambda p, seed: record_atari(p, 'freeway', frames=12_000, seed=seed, progress=False), (80,104), 3),
               arm=(lambda p, seed: record_arm(p, frames=6_000, seed=seed, progress=False), None, 5))
 
 def world(name, folder, seed):
