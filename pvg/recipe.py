@@ -167,11 +167,9 @@ def train(
         first = process_number()==0
         if first: stack.enter_context(only_one(path))
         else: results,track,progress = None,(),False # the first process writes and talks
-        if revive and process_count()>1: raise PvgError('an action that dies can be revived by a single process only: leave revive out')
-        if recorded: _refuse_recording(config, device, parts, recompute)
+        _refuse_together(config, device, revive, recorded, parts, recompute)
         if results: writable_folder(Path(results)/'images')
-        seed_everything(seed)
-        torch.backends.cudnn.benchmark |= device.type=='cuda' # shapes hardly change: let it try out what is fastest
+        _set_up(seed, device)
         model,state = begin_training(path, config, resume, device)
         _agree(state[1]['step'] if state else -1, path)
         every = 10**6 if seconds else max(1, min(valid_every, config.steps))
@@ -198,6 +196,12 @@ def _refuse(config, seconds, warm_start):
     if warm_start and config.action_network=='pairs': raise PvgError(f'the preset {config.name!r} discovers its actions in any case: a warm start is for the published presets')
 
 
+def _refuse_together(config, device, revive, recorded, parts, recompute):
+    "Refuse what several processes, or this device, cannot do"
+    if revive and process_count()>1: raise PvgError('an action that dies can be revived by a single process only: leave revive out')
+    if recorded: _refuse_recording(config, device, parts, recompute)
+
+
 def _refuse_recording(config, device, parts, recompute):
     "Refuse to record steps that are not the same work each time, or not a graphics card's"
     why = ('there is no graphics card to record for' if device.type!='cuda' else f'the training of {config.name!r} draws lots on the host' if config.action_network!='states' or config.ensemble>1
@@ -205,6 +209,12 @@ def _refuse_recording(config, device, parts, recompute):
     if why: raise PvgError(f'steps cannot be recorded, since {why}: leave recorded out')
 
 
+def _set_up(seed, device):
+    "Begin with a seed, and let a card try out what is fastest: shapes hardly change"
+    seed_everything(seed)
+    torch.backends.cudnn.benchmark |= device.type=='cuda'
+
+# %% ../nbs/45_recipe.ipynb #ce22760b
 def _discover(learn, store, split, steps, seed, progress, results, found=None):
     "Give a new model its actions: as they are found, or taught to the published networks"
     c,device = learn.model.config,learn.dls.device

@@ -53,10 +53,10 @@ class RecordSteps(Callback):
     def before_fit(self):
         c = self.model.config
         if c.action_network!='states' or c.ensemble>1: raise PvgError(f'the training of {c.name!r} draws lots on the host, which cannot be recorded: leave RecordSteps out')
-        self.key,self.eager,self.learn._do_one_batch = None,self.learn._do_one_batch,self.one_batch
+        self.key,self.eager,self.learn._do_one_batch = None,self.learn._do_one_batch,self._one_batch
 
     def after_fit(self):
-        self.key = self.recorded = self.pred = None
+        self.key = self.recorded = self.drawn = None
         del self.learn._do_one_batch
 
     def compute(self, clip):
@@ -68,12 +68,12 @@ class RecordSteps(Callback):
         learn('after_pred')
         loss = learn.loss_func(learn.pred, clip)
         loss.backward()
-        self.pred,self.names,model.temperature = _alone(learn.pred),list(learn.loss_func.terms),temperature
+        self.drawn,self.names,model.temperature = _alone(learn.pred),list(learn.loss_func.terms),temperature
         return [loss.detach(), torch.stack([o.float() for o in learn.loss_func.terms.values()])]
 
 # %% ../nbs/35_recorded.ipynb #413765c3
 @patch
-def one_batch(self:RecordSteps):
+def _one_batch(self:RecordSteps):
     "What a Learner does with a batch"
     learn,model = self.learn,self.model
     if not self.training: return self.eager()
@@ -85,7 +85,7 @@ def one_batch(self:RecordSteps):
     self.heat.fill_(model.temperature)
     loss,terms = self.recorded(clip)
     learn.xb = learn.yb = clip,
-    learn.pred,learn.loss,learn.loss_grad = self.pred,loss,loss
+    learn.pred,learn.loss,learn.loss_grad = self.drawn,loss,loss
     learn.loss_func.terms.update(zip(self.names, terms))
     learn('after_loss')
     learn._with_events(lambda: None, 'backward', CancelBackwardException)
