@@ -11,7 +11,7 @@ from pvg.checkpoint import load_model
 from pvg.core import frames_to_tensor, pick_device, resize_clip, write_atomic
 from pvg.data.scenes import movement_labels, record_arm, record_atari
 from pvg.data.store import VideoStore
-from pvg.data.worlds import record_breakout
+from pvg.data.worlds import _emulator, _split_names, _top, record_breakout
 from pvg.demo import controllability
 from pvg.discover import discover
 from pvg.evaluate import evaluate
@@ -67,8 +67,28 @@ def discovery(store, size, n_actions, still, seed, **options):
     seconds = time.monotonic()-begin
     return dict(seconds=seconds, seed=seed, skip=found.skip, explained=found.explained, names=found.names, notes=list(found.notes), split='test', **purity(found.network, store, size, n_actions, still, 1+found.skip))
 
+def record_sticks(path, seed, game, sticks, place, still, videos=80, frames=150, frame_skip=4):
+    "A game in which sticks are held for 2 to 8 frames at random and nobody fires; `place` tells where the avatar is from the emulator's memory"
+    rng = np.random.default_rng(seed)
+    ale,names = _emulator(game, int(rng.integers(2**31)))
+    with VideoStore.create(path, 160, 208, fps=60/frame_skip, metadata=dict(world=game, still=still, seed=seed, frame_skip=frame_skip)) as writer:
+        for _ in range(videos):
+            if ale.game_over(): ale.reset_game()
+            actions = np.concatenate([np.full(rng.integers(2,9), rng.integers(len(sticks)), np.int8) for _ in range(frames)])[:frames]
+            pictures,places = [],[]
+            for a in actions:
+                pictures.append(ale.getScreenRGB()[_top:_top+208])
+                places.append(place(ale.getRAM().astype(np.float32)))
+                for _ in range(frame_skip): ale.act(getattr(names, sticks[a]))
+            writer.add(np.stack(pictures), action=actions, position=np.stack(places))
+        writer.assign(_split_names(videos, (.8,.1,.1), rng))
+    return VideoStore(path)
+
+def bowling(path, seed): return record_sticks(path, seed, 'bowling', ('NOOP','UP','DOWN'), lambda m: -m[40], .5)
+def crossbow(path, seed): return record_sticks(path, seed, 'crossbow', ('NOOP','LEFT','RIGHT','UP','DOWN'), lambda m: np.array([m[60],-m[61]]), 1.)
+
 WORLDS = dict(pong=(lambda p, seed: record_atari(p, 'pong', frames=12_000, seed=seed, progress=False), (80,104), 3), freeway=(lambda p, seed: record_atari(p, 'freeway', frames=12_000, seed=seed, progress=False), (80,104), 3),
-              arm=(lambda p, seed: record_arm(p, frames=6_000, seed=seed, progress=False), None, 5))
+              bowling=(bowling, (80,104), 3), crossbow=(crossbow, (80,104), 5), arm=(lambda p, seed: record_arm(p, frames=6_000, seed=seed, progress=False), None, 5))
 
 def world(name, folder, seed):
     "Discovery in a world that nothing was tuned on"

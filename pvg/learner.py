@@ -117,4 +117,4 @@ def playable_learner(
     cbs = [FramesAsTarget(), LossFollows(), TrainingSchedule(config), SkipBadSteps(), LossesStay(), *own, *cbs]
     metrics = [LossTerm(o) for o in (('rec','foreground') if ours else ('rec','states','mutual_information'))]
     model.to(dls.device, memory_format=torch.channels_last)
-    return Learner(dls, model, loss.to(dls.device), opt_func=partial(FusedAdam, **adam), lr=config.lr, wd=config.weight_decay, wd_bn_bias=not ours, cbs=cbs, metrics=metrics)
+    return Learner(dls, model, loss.to(dls.device, memory_format=torch.channels_last), opt_func=partial(FusedAdam, **adam), lr=config.lr, wd=config.weight_decay, wd_bn_bias=not ours, cbs=cbs, metrics=metrics)
