@@ -1,4 +1,4 @@
-"""What the page about the proof says, measured anew: `python .ci/proof.py discovery`, `quick`, `worlds`, `shipped`, `warm`, or `model NAME CHECKPOINT STORE`.
+"""What the page about the proof says, measured anew: `python .ci/proof.py discovery`, `quick`, `worlds`, `played WORLD ...`, `shipped`, `warm`, or `model NAME CHECKPOINT STORE`.
 
 Every row goes to nbs/explanations/proof.json at once, under its name, so that an interrupted measurement keeps what it has.
 Stores and models are kept in --folder; what is there already is not made again. Nothing else should run on the machine.
@@ -12,7 +12,7 @@ from pvg.core import frames_to_tensor, pick_device, resize_clip, write_atomic
 from pvg.data.scenes import movement_labels, record_arm, record_atari
 from pvg.data.store import VideoStore
 from pvg.data.worlds import _emulator, _split_names, _top, record_breakout
-from pvg.demo import controllability
+from pvg.demo import controllability, resized_store
 from pvg.discover import discover
 from pvg.evaluate import evaluate
 from pvg.matching import match_actions
@@ -90,22 +90,27 @@ def crossbow(path, seed): return record_sticks(path, seed, 'crossbow', ('NOOP','
 WORLDS = dict(pong=(lambda p, seed: record_atari(p, 'pong', frames=12_000, seed=seed, progress=False), (80,104), 3), freeway=(lambda p, seed: record_atari(p, 'freeway', frames=12_000, seed=seed, progress=False), (80,104), 3),
               bowling=(bowling, (80,104), 3), crossbow=(crossbow, (80,104), 5), arm=(lambda p, seed: record_arm(p, frames=6_000, seed=seed, progress=False), None, 5))
 
+def world_store(name, folder, seed):
+    "A store of another world"
+    path = folder/f'{name}-{seed}'
+    return VideoStore(path) if path.exists() else WORLDS[name][0](path, seed)
+
 def world(name, folder, seed):
     "Discovery in a world that nothing was tuned on"
-    make,size,n = WORLDS[name]
-    path = folder/f'{name}-{seed}'
-    store = VideoStore(path) if path.exists() else make(path, seed)
+    store,(_,size,n) = world_store(name, folder, seed),WORLDS[name]
     keep(f'discovery-{name}-{seed}', discovery(store, size, n, store.metadata['still'], seed))
 
-def quality(model, store, clips=100, n=32):
-    "The numbers of the paper on the test split, and how long things obey"
+def measured(model, store, clips=100):
+    "The numbers of the paper on the test split"
     scale = store.width/model.config.width # positions are measured at the model's size, told in pixels of the store
     found = evaluate(model, store, metrics=['mse','psnr'], most=clips, fetch=False)
-    measured = found.measures
-    pick = {k: measured.get(k) for k in ('delta_mse','delta_acc','delta_acc/cross_validated','mdr','frames_until_lost','frames_until_lost/never','direction/purity','controllability','psnr/avg')}
-    pick |= {k: scale*measured[k] for k in ('add','add/still','add/replay')}
-    row = {k: None if v is None or not np.isfinite(v) else float(v) for k,v in pick.items()} | dict(clips=len(found.true), frames=found.true.length, context=4, steps=model.card.get('steps'))
-    return row | dict(held_4=controllability(model, store, n=n), held_200=held_after(model, store, n=n//2))
+    pick = {k: found.measures.get(k) for k in ('delta_mse','delta_acc','delta_acc/cross_validated','mdr','frames_until_lost','frames_until_lost/never','direction/purity','controllability','psnr/avg')}
+    pick |= {k: scale*found.measures[k] for k in ('add','add/still','add/replay')}
+    return {k: None if v is None or not np.isfinite(v) else float(v) for k,v in pick.items()} | dict(clips=len(found.true), frames=found.true.length, context=4, steps=model.card.get('steps'))
+
+def quality(model, store, n=32):
+    "The same, and how long things obey, in Breakout"
+    return measured(model, store) | dict(held_4=controllability(model, store, n=n), held_200=held_after(model, store, n=n//2))
 
 def ball(model, store, games=16):
     "How long the ball lasts"
@@ -123,6 +128,14 @@ def quick(folder, seed, minutes):
     report,model,store = json.loads((out/'report.json').read_text()),load_model(out/'model.safetensors'),VideoStore(out/'breakout')
     size = None if (model.config.width,model.config.height)==(store.width,store.height) else (model.config.width, model.config.height)
     keep(f'quick-{seed}', dict(time=report['time'], seed=seed, preset=model.config.name, **purity(model.action_networks[0], store, size, model.config.n_actions, STILL), **quality(model, store)))
+
+def played(name, folder, seed, minutes):
+    "The recipe of the demonstration in another world, from nothing"
+    store,(_,size,n),begin = world_store(name, folder, seed),WORLDS[name],time.monotonic()
+    path = folder/f'{name}-{seed}-small'
+    small = store if size is None else VideoStore(path) if path.exists() else resized_store(store, path, *size)
+    model = train(small, folder/f'{name}-{seed}.safetensors', 'quick', seconds=60*minutes, seed=seed, device='cpu', n_actions=n)
+    keep(f'played-{name}-{seed}', dict(seconds=time.monotonic()-begin, seed=seed, preset=model.config.name, names=model.card['actions'], **measured(model, store)))
 
 class Held:
     "Clips that are never trained on, and whether a model's actions are those of the paddle"
@@ -166,7 +179,7 @@ def warm(folder, seed, steps, device, every=200):
 
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument('what', choices=['discovery','quick','worlds','shipped','warm','model'])
+    p.add_argument('what', choices=['discovery','quick','worlds','played','shipped','warm','model'])
     p.add_argument('args', nargs='*', help='NAME CHECKPOINT STORE of a model')
     p.add_argument('--seeds', default='0,1,2')
     p.add_argument('--minutes', type=float, default=9.)
@@ -181,6 +194,8 @@ def main():
         if o.what=='warm': warm(o.folder, seed, o.steps, pick_device(o.device))
         if o.what=='worlds':
             for name in o.args or WORLDS: world(name, o.folder, seed)
+        if o.what=='played':
+            for name in o.args: played(name, o.folder, seed, o.minutes)
     if o.what=='shipped': o.args = ['shipped','shipped',breakout(o.folder, 11, frames=60_000, video_frames=300, serves=True).path]
     if o.what in ('shipped','model'):
         name,checkpoint,path = o.args
