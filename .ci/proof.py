@@ -105,7 +105,7 @@ def measured(model, store, clips=100):
     scale = store.width/model.config.width # positions are measured at the model's size, told in pixels of the store
     found = evaluate(model, store, metrics=['mse','psnr'], most=clips, fetch=False)
     pick = {k: found.measures.get(k) for k in ('delta_mse','delta_acc','delta_acc/cross_validated','mdr','frames_until_lost','frames_until_lost/never','direction/purity','controllability','psnr/avg')}
-    pick |= {k: scale*found.measures[k] for k in ('add','add/still','add/replay')}
+    pick |= {k: scale*found.measures.get(k, np.nan) for k in ('add','add/still','add/replay')}
     return {k: None if v is None or not np.isfinite(v) else float(v) for k,v in pick.items()} | dict(clips=len(found.true), frames=found.true.length, context=4, steps=model.card.get('steps'))
 
 def quality(model, store, n=32):
@@ -131,11 +131,11 @@ def quick(folder, seed, minutes):
 
 def played(name, folder, seed, minutes):
     "The recipe of the demonstration in another world, from nothing"
-    store,(_,size,n),begin = world_store(name, folder, seed),WORLDS[name],time.monotonic()
-    path = folder/f'{name}-{seed}-small'
+    store,(_,size,n) = world_store(name, folder, seed),WORLDS[name]
+    path,checkpoint = (folder/f'{name}-{seed}{o}' for o in ('-small','.safetensors'))
     small = store if size is None else VideoStore(path) if path.exists() else resized_store(store, path, *size)
-    model = train(small, folder/f'{name}-{seed}.safetensors', 'quick', seconds=60*minutes, seed=seed, device='cpu', n_actions=n)
-    keep(f'played-{name}-{seed}', dict(seconds=time.monotonic()-begin, seed=seed, preset=model.config.name, names=model.card['actions'], **measured(model, store)))
+    model = load_model(checkpoint) if checkpoint.exists() else train(small, checkpoint, 'quick', seconds=60*minutes, seed=seed, device='cpu', n_actions=n)
+    keep(f'played-{name}-{seed}', dict(minutes=minutes, seed=seed, preset=model.config.name, names=model.card['actions'], **measured(model, store)))
 
 class Held:
     "Clips that are never trained on, and whether a model's actions are those of the paddle"
