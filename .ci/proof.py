@@ -135,6 +135,7 @@ def played(name, folder, seed, minutes):
     path,checkpoint = (folder/f'{name}-{seed}{o}' for o in ('-small','.safetensors'))
     small = store if size is None else VideoStore(path) if path.exists() else resized_store(store, path, *size)
     model = load_model(checkpoint) if checkpoint.exists() else train(small, checkpoint, 'quick', seconds=60*minutes, seed=seed, device='cpu', n_actions=n)
+    if model.card['done']<1: sys.exit(f'{checkpoint} was left half trained: remove it')
     keep(f'played-{name}-{seed}', dict(minutes=minutes, seed=seed, preset=model.config.name, names=model.card['actions'], **measured(model, store)))
 
 class Held:
