@@ -230,34 +230,35 @@ class PlayUp(nn.Module):
         kernel:Kernel, # Of the convolution
     ):
         super().__init__()
-        weight,smooth,self.lines = kernel.weight,torch.tensor([.25,.75,.75,.25]),None
+        weight,smooth,self.size = kernel.weight,torch.tensor([.25,.75,.75,.25]),None
         parts = dict(weight=weight.flip(2,3).transpose(0,1), bias=kernel.bias, smooth=(smooth[:,None]*smooth).expand(len(weight), 1, 4, 4),
-                     rows=torch.stack([weight[:,:,0], weight[:,:,2]]).permute(0,2,3,1).flatten(2)[:,None], columns=torch.stack([weight[...,0], weight[...,2]]).permute(0,2,3,1).flatten(2)[:,None])
+                     edges=torch.stack([weight[:,:,0], weight[:,:,2], weight[...,0], weight[...,2]]).permute(0,2,3,1).flatten(2))
         for name,o in parts.items(): self.register_buffer(name, o.clone(memory_format=torch.contiguous_format))
 
     def forward(self, x):
-        if self.lines is None or [2*o for o in x.shape[2:]]!=[len(o) for o in self.lines]:
+        if self.size!=x.shape[2:]:
             with torch.inference_mode(False), torch.no_grad(): self.prepare(x)
         y = F.conv2d(self.spread(F.pad(x, (1,1,1,1), mode='replicate')), self.smooth, self.bias, groups=len(self.smooth))
-        ends,sides = self.seen_beyond(x)
-        for edge,beyond in zip((y[:,:,0], y[:,:,-1], y[...,0], y[...,-1]), (*ends, *sides)): edge.sub_(beyond.transpose(1,2))
+        for edge,beyond in zip((y[:,:,0], y[:,:,-1], y[...,0], y[...,-1]), self.seen_beyond(x)): edge.sub_(beyond[...,:edge.shape[2]])
         return F.leaky_relu_(y, .2)
 
     def seen_beyond(self, x):
-        "What the convolution makes of the last pixels, repeated: above and below, left and right"
-        pixels,(down,across) = x.permute(0,2,3,1),self.lines
-        ends,sides = torch.stack([pixels[:,0], pixels[:,-1]]),torch.stack([pixels[:,:,0], pixels[:,:,-1]])
-        return [line@(o@kernel).unflatten(3, (3,-1)).flatten(2,3) for line,o,kernel in ((across, ends, self.rows), (down, sides, self.columns))]
+        "What the convolution makes of the last pixels, repeated: above, below, left and right"
+        pixels = x.permute(0,2,3,1).flatten(1,2).index_select(1, self.pixels).unflatten(1, (4,-1))
+        return (self.lines@(pixels@self.edges).unflatten(3, (3,-1)).flatten(2,3)).transpose(2,3).unbind(1)
 
     def prepare(self, x):
-        "For maps like this one"
-        height,width = x.shape[2:]
-        self.lines = doubled_line(height, False).to(x),doubled_line(width, True).to(x)
+        "For maps like this one; the shorter edges are as long as the longer ones, with something behind them"
+        (height,width),longest = x.shape[2:],max(x.shape[2:])
+        down,across = (torch.arange(longest).clamp(max=o-1) for o in (height, width))
+        self.pixels = torch.cat([across, (height-1)*width+across, down*width, (down+1)*width-1]).to(x.device)
+        line = lambda n, repeated: F.pad(doubled_line(n, repeated), (0,3*(longest-n),0,2*(longest-n)))
+        self.lines,self.size = torch.stack([line(width, True)]*2+[line(height, False)]*2).to(x),x.shape[2:]
         packed = packed_spread(self.weight, (len(x), x.shape[1], height+2, width+2)) if x.device.type=='cpu' else None
         self.spread = packed or (lambda x: F.conv_transpose2d(x, self.weight, stride=2, padding=1))
 
     def _apply(self, *args, **kwargs):
-        self.lines = None
+        self.size = None
         return super()._apply(*args, **kwargs)
 
 # %% ../nbs/28_fast.ipynb #3914ac40
@@ -265,7 +266,7 @@ def quick_tanh(
     x:torch.Tensor, # Any numbers
 ) -> torch.Tensor: # tanh(x), to 1e-7
     "The hyperbolic tangent as a stretched sigmoid, which processors compute in a fraction of the time"
-    return 2*(2*x).sigmoid()-1
+    return (2*x).sigmoid_().mul_(2).sub_(1)
 
 # %% ../nbs/28_fast.ipynb #27467e48
 class PlayResidual(nn.Module):
@@ -303,7 +304,7 @@ class PlayHead(nn.Module):
         super().__init__()
         self.conv = PlayConv(Kernel(quad_kernel(conv.weight).detach(), conv.bias.detach().repeat(4), 2, conv.padding[0]), None)
 
-    def forward(self, x): return quick_tanh(quads_apart(self.conv(x)).float())
+    def forward(self, x): return quads_apart(quick_tanh(self.conv(x).float()))
 
 # %% ../nbs/28_fast.ipynb #0829b933
 class PlayLSTM(nn.Module):
@@ -322,9 +323,9 @@ class PlayLSTM(nn.Module):
     def forward(self, x, planes, memory):
         hidden,cell = memory
         gates = self.gates(torch.cat([x, hidden.to(x.dtype)], dim=1), planes)
-        write,keep,show,new = gates.float().sigmoid().chunk(4, dim=1)
-        cell = torch.addcmul(keep*cell-write, write, new, value=2.)
-        return show*quick_tanh(cell), cell
+        write,keep,show,new = gates.float().sigmoid_().chunk(4, dim=1)
+        cell = (keep*cell).sub_(write).addcmul_(write, new, value=2.)
+        return quick_tanh(cell).mul_(show), cell
 
     def start(self, batch): return tuple(o.expand(batch, *o.shape) for o in (self.initial0, self.initial1))
 
