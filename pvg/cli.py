@@ -591,7 +591,7 @@ def bench(
     batch_size:int=8,    # Clips in a training step
     frames:int=7,        # Frames of each
     vgg:bool=False,      # Train with the perceptual term, by a VGG-19 with random weights
-    compiled:bool=False, # Also train with E, R and D compiled; on a graphics card always
+    compiled:bool=False, # Also train with E, R and D compiled, which takes minutes
     busy:bool=False,     # Count processor time of one thread instead of the clock's, on a machine that does other things
     json:str=None,       # Also write the report to this file
 ):

@@ -68,7 +68,8 @@ class RecordSteps(Callback):
         learn('after_pred')
         loss = learn.loss_func(learn.pred, clip)
         loss.backward()
-        self.drawn,self.names,model.temperature = _alone(learn.pred),list(learn.loss_func.terms),temperature
+        self.names,model.temperature = list(learn.loss_func.terms),temperature
+        self.drawn = learn.pred = _alone(learn.pred) # nobody keeps what led to them
         return [loss.detach(), torch.stack([o.float() for o in learn.loss_func.terms.values()])]
 
 # %% ../nbs/35_recorded.ipynb #413765c3

@@ -9,6 +9,7 @@ __all__ = ['mean_kernel', 'DownConv', 'leaky', 'ResidualBlock', 'SameBlock', 'St
 # %% ../../nbs/20_model.blocks.ipynb #966b28a1
 import torch
 import torch.nn.functional as F
+from contextlib import nullcontext
 from torch import nn
 from fastcore.basics import patch, store_attr
 
@@ -18,6 +19,11 @@ def mean_kernel(
 ) -> torch.Tensor: # Kernel (out, in, size+1, size+1) of convolution and 2x2 mean in one, for stride 2
     "The kernel that convolves and then averages 2x2 neighbours: the mean of the four places where it can lie"
     return F.avg_pool2d(weight, 2, stride=1, padding=1)
+
+
+def _mixed(x):
+    "Are types mixed where this is computed? Shapes alone have no precision"
+    return x.device.type!='meta' and torch.is_autocast_enabled(x.device.type)
 
 
 class DownConv(nn.Conv2d):
@@ -34,7 +40,7 @@ class DownConv(nn.Conv2d):
 
     def forward(self, x):
         if self.downsampling==1: return super().forward(x)
-        if self.training and not torch.is_autocast_enabled(x.device.type): return F.avg_pool2d(super().forward(x), 2)
+        if self.training and not _mixed(x): return F.avg_pool2d(super().forward(x), 2)
         return F.conv2d(x, mean_kernel(self.weight), stride=2, padding=self.padding)
 
 # %% ../../nbs/20_model.blocks.ipynb #316e7ca0
@@ -93,7 +99,7 @@ def doubled(
     x:torch.Tensor, # (batch, channels, height, width)
 ) -> torch.Tensor: # (batch, channels, 2*height, 2*width), of the same type in mixed precision, too
     "Twice the height and width by bilinear interpolation"
-    with torch.autocast(x.device.type, enabled=False): return F.interpolate(x, scale_factor=2, mode='bilinear', align_corners=False)
+    with torch.autocast(x.device.type, enabled=False) if _mixed(x) else nullcontext(): return F.interpolate(x, scale_factor=2, mode='bilinear', align_corners=False)
 
 
 class UpBlock(nn.Module):
