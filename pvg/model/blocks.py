@@ -18,7 +18,8 @@ def mean_kernel(
     weight:torch.Tensor, # Kernel of a convolution, (out, in, size, size)
 ) -> torch.Tensor: # Kernel (out, in, size+1, size+1) of convolution and 2x2 mean in one, for stride 2
     "The kernel that convolves and then averages 2x2 neighbours: the mean of the four places where it can lie"
-    return F.avg_pool2d(weight, 2, stride=1, padding=1)
+    shifted = [F.pad(weight, (x, 1-x, y, 1-y)) for x in (0,1) for y in (0,1)]
+    return sum(shifted)/4
 
 
 def mixed_on_card(
