@@ -27,6 +27,7 @@ from .learner import preset_loss
 from .losses import VGGFeatures
 from .model.blocks import ConvLSTM, DownConv, FinalBlock
 from .model.caddy import Caddy, preset_config, stack_clip, stack_newest
+from .model.dynamics import with_planes
 from .optimizer import FusedAdam
 from .recorded import RecordedPass
 
@@ -44,9 +45,9 @@ class PlainLSTM(nn.Module):
 
     start = ConvLSTM.start
 
-    def forward(self, x, memory):
+    def forward(self, x, memory, told=None):
         hidden,cell = memory
-        x = torch.cat([x, hidden], dim=1)
+        x = torch.cat([x if told is None else with_planes(x, told), hidden], dim=1)
         write,keep,show,new = (gate(x) for gate in self.gates)
         cell = keep.sigmoid()*cell + write.sigmoid()*new.tanh()
         return show.sigmoid()*cell.tanh(), cell

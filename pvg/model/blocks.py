@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['mean_kernel', 'mixed_on_card', 'DownConv', 'leaky', 'ResidualBlock', 'SameBlock', 'StrideBlock', 'doubled', 'UpBlock',
-           'quad_kernel', 'quads_apart', 'FinalBlock', 'ConvLSTM']
+           'quad_kernel', 'quads_apart', 'FinalBlock', 'planes_like', 'ConvLSTM']
 
 # %% ../../nbs/20_model.blocks.ipynb #966b28a1
 import torch
@@ -155,6 +155,14 @@ class FinalBlock(nn.Module):
         return quads_apart(F.conv2d(x, quad_kernel(c.weight), c.bias.repeat(4), stride=2, padding=c.padding))
 
 # %% ../../nbs/20_model.blocks.ipynb #eec802b1
+def planes_like(
+    x:torch.Tensor,      # Feature map, (batch, channels, height, width)
+    vector:torch.Tensor, # (batch, extra)
+) -> torch.Tensor: # (batch, extra, height, width), of the type of `x`
+    "The same vector at every position of the map"
+    return vector[:,:,None,None].expand(-1, -1, *x.shape[-2:]).to(x.dtype)
+
+
 class ConvLSTM(nn.Module):
     "An LSTM whose gates are convolutions; its memory `(hidden, cell)` comes in and goes out"
     def __init__(self,
@@ -169,11 +177,13 @@ class ConvLSTM(nn.Module):
         self.initial_cell   = nn.Parameter(torch.zeros(hidden_channels, *grid))
 
     def forward(self,
-        x:torch.Tensor, # Input map, (batch, in_channels, height, width)
+        x:torch.Tensor, # Input map, (batch, in_channels less those of `told`, height, width)
         memory:tuple,   # (hidden, cell), each (batch, hidden_channels, height, width)
+        told:torch.Tensor=None, # The rest of the input, the same at every position, (batch, extra); nothing if `None`
     ) -> tuple: # The new (hidden, cell)
         hidden,cell = memory
-        gates = self.gates(torch.cat([x, hidden], dim=1))
+        more = [] if told is None else [planes_like(x, told)]
+        gates = self.gates(torch.cat([x, *more, hidden.to(x.dtype)], dim=1))
         write,keep,show = gates[:, :3*self.hidden_channels].sigmoid().chunk(3, dim=1)
         cell = keep*cell + write*gates[:, 3*self.hidden_channels:].tanh()
         return show*cell.tanh(), cell

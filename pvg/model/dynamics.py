@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 from fastcore.basics import patch
-from .blocks import ConvLSTM, ResidualBlock, SameBlock, StrideBlock, UpBlock, leaky
+from .blocks import ConvLSTM, ResidualBlock, SameBlock, StrideBlock, UpBlock, leaky, planes_like
 
 # %% ../../nbs/23_model.dynamics.ipynb #ab5f47c4
 def with_planes(
@@ -18,8 +18,7 @@ def with_planes(
     vector:torch.Tensor, # (batch, extra)
 ) -> torch.Tensor: # (batch, channels+extra, height, width)
     "Append the vector to every position of the map"
-    planes = vector[:,:,None,None].expand(-1, -1, *x.shape[-2:])
-    return torch.cat([x, planes.to(x.dtype)], dim=1)
+    return torch.cat([x, planes_like(x, vector)], dim=1)
 
 
 class Dynamics(nn.Module):
@@ -45,7 +44,7 @@ class Dynamics(nn.Module):
     ) -> tuple: # Hidden state (batch, hidden, height, width), and the new memory
         x,new = state,[]
         for i,(lstm,norm,between) in enumerate(zip(self.lstms, self.norms, self.between)):
-            kept = lstm(with_planes(x, action), memory[2*i:2*i+2])
+            kept = lstm(x, memory[2*i:2*i+2], action)
             new += kept
             x = between(with_planes(norm(kept[0]), action))
         return x, tuple(new)
@@ -79,7 +78,7 @@ class CompactDynamics(nn.Module):
         memory:tuple,        # Two tensors: hidden and cell
     ) -> tuple: # Hidden state (batch, hidden, height, width), and the new memory
         x = self.first(with_planes(state, action))
-        memory = self.lstm(with_planes(x, action), memory)
+        memory = self.lstm(x, memory, action)
         return self.last(with_planes(torch.cat([x, self.norm(memory[0])], dim=1), action)), memory
 
 
