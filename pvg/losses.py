@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['published_level_weights', 'plain_level_weights', 'truth_pyramid', 'weighted_l1', 'motion_weights', 'mean_apart',
-           'VGGFeatures', 'pretrained_vgg', 'perceptual_levels', 'unit_kl', 'gaussian_kl', 'entropy', 'joint_actions',
-           'information_loss', 'SmoothInformation', 'CaddyLoss', 'told_truth', 'ForegroundLoss']
+           'pooled_first', 'VGGFeatures', 'pretrained_vgg', 'perceptual_levels', 'unit_kl', 'gaussian_kl', 'entropy',
+           'joint_actions', 'information_loss', 'SmoothInformation', 'CaddyLoss', 'told_truth', 'ForegroundLoss']
 
 # %% ../nbs/30_losses.ipynb #f9b934d5
 import torch
@@ -79,6 +79,16 @@ published_level_weights = 1.,2.,2.,2.,2.
 plain_level_weights     = 1.,1.,1.,1.,1.
 
 
+def pooled_first(
+    layers:nn.Sequential, # Some of them ReLUs before a max pooling
+) -> nn.Sequential: # The same layers and the same numbers
+    "ReLU after the pooling: one number in four has to be looked at"
+    layers = list(layers)
+    for i in range(len(layers)-1):
+        if isinstance(layers[i], nn.ReLU) and isinstance(layers[i+1], nn.MaxPool2d): layers[i:i+2] = layers[i+1],layers[i]
+    return nn.Sequential(*layers)
+
+
 class VGGFeatures(nn.Module):
     "VGG-19 features after relu1_1, 2_1, 3_1, 4_1 and 5_1"
     def __init__(self,
@@ -86,7 +96,7 @@ class VGGFeatures(nn.Module):
     ):
         super().__init__()
         ends = (2,7,12,21,30)
-        self.levels = nn.ModuleList([features[i:j] for i,j in zip((0,)+ends, ends)]).eval().requires_grad_(False)
+        self.levels = nn.ModuleList([pooled_first(features[i:j]) for i,j in zip((0,)+ends, ends)]).eval().requires_grad_(False)
 
     def train(self, mode=True): return super().train(False)
 
