@@ -12,6 +12,7 @@ import copy, json, os, platform, statistics, tempfile, time, warnings, weakref
 import numpy as np
 import torch
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from torch import nn
 from torch.overrides import TorchFunctionMode
@@ -72,7 +73,7 @@ def plain_copy(
             elif isinstance(child, FinalBlock): setattr(module, name, nn.Sequential(child.conv, nn.Tanh()))
     return plain
 
-
+# %% ../nbs/75_bench.ipynb #9be8cf70
 def random_model(
     preset='breakout', # Name of a preset, or a configuration
     seed=0,            # Same seed, same weights
@@ -443,12 +444,12 @@ def bench_train(
     if vgg and model.config.action_network=='pairs': raise PvgError(f'{model.config.name} is trained without a perceptual term: leave --vgg out')
     model.noise,c = 0.,model.config
     clip = stack_clip(first_frames(preset_config(c, stacking=1), batch*frames, device).unflatten(0, (batch,frames)), c.stacking)
-    ways,apart = {},{}
+    ways,apart,last = {},{},{}
     for name,make in _training_ways(model, clip, random_vgg() if vgg else None, compiled).items():
         torch.manual_seed(0)
         try:
             step = make()
-            apart[name],ways[name] = step().item(),step
+            apart[name],ways[name] = step().item(),partial(_kept, last, name, step)
         except Exception as e:
             if 'compiled' not in name: raise
             warnings.warn(f'{name} is left out, it could not be compiled: {(str(e).splitlines() or [type(e).__name__])[0][:200]}', stacklevel=2)
@@ -457,13 +458,16 @@ def bench_train(
     kinds = {name: torch.bfloat16 if name.startswith('bfloat16') else torch.float32 for name in ways}
     counted = {name: ways[name.split()[0]] for name in ways if name.endswith(('compiled','recorded'))} # torch counts nothing in those
     rows = _measure(f'train {c.name}', ways, kinds, seconds, device, clock, more, counted)
-    rows = [replace(o, note=_after(ways[o.way], o.note)) for o in rows]
+    rows = [replace(o, note=_after(last[o.way], o.note)) for o in rows]
     return [replace(o, memory=None) if o.way.endswith('recorded') else o for o in rows] # a recording keeps its memory
 
 
-def _after(step, note):
-    "A note, which says so where the loss is no number any more after so many steps"
-    return note if step().isfinite() else f'{note}; the loss is not finite any more'
+def _kept(last, name, step): last[name] = step()
+
+
+def _after(loss, note):
+    "A note, which says so where the last loss is no number any more"
+    return note if loss.isfinite() else f'{note}; the loss is not finite any more'
 
 # %% ../nbs/75_bench.ipynb #54518dd8
 def _size(folder): return sum(o.stat().st_size for o in Path(folder).rglob('*') if o.is_file())
