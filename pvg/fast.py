@@ -16,6 +16,7 @@ import torch.nn.functional as F
 import numpy as np
 import warnings, weakref
 from fastcore.basics import patch
+from functools import partial
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode, conv_flop_count
 from typing import NamedTuple
@@ -474,14 +475,18 @@ class FastPlayer(nn.Module):
         image,*memory = self.step_for(inputs)(*inputs)
         return image, tuple(memory)
 
-    def _step(self, frames, planes, *memory):
-        state = self.encoder(frames.to(self.dtype, memory_format=torch.channels_last))
-        hidden,memory = self.dynamics(state, planes, memory)
-        return self.decoder(hidden, frames[:,:3]), *memory
+    def _step(self, *inputs): return _drawn(self.encoder, self.dynamics, self.decoder, self.dtype, *inputs)
 
     def _apply(self, *args, **kwargs):
         self.recorded.clear() # a recording does not move
         return super()._apply(*args, **kwargs)
+
+
+def _drawn(encoder, dynamics, decoder, dtype, frames, planes, *memory):
+    "The next frame and the memory after it"
+    state = encoder(frames.to(dtype, memory_format=torch.channels_last))
+    hidden,memory = dynamics(state, planes, memory)
+    return decoder(hidden, frames[:,:3]), *memory
 
 # %% ../nbs/28_fast.ipynb #b7dcd827
 @patch
@@ -494,7 +499,7 @@ def step_for(self:FastPlayer,
     if record is None or torch.is_grad_enabled() and any(o.requires_grad for o in inputs): return self._step
     if key not in self.recorded:
         if len(self.recorded)>3: self.recorded.pop(next(iter(self.recorded)))
-        try: self.recorded[key] = Replayed(self._step, inputs, record)
+        try: self.recorded[key] = Replayed(partial(_drawn, self.encoder, self.dynamics, self.decoder, self.dtype), inputs, record) # not `self`, which holds it
         except RuntimeError as e:
             warnings.warn(f'steps are computed one kernel at a time, since they cannot be recorded: {str(e).splitlines()[0]}', stacklevel=2)
             self.recorded[key] = self._step

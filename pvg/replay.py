@@ -22,6 +22,7 @@ def cuda_graph(
             for _ in range(3): function(*inputs)
         torch.cuda.current_stream().wait_stream(side)
         graph = torch.cuda.CUDAGraph()
+        graph.function = function # and with it what it reads and writes: a graph knows nothing but places
         with torch.cuda.graph(graph, capture_error_mode='thread_local'): outputs = function(*inputs)
         return graph.replay, outputs
 
