@@ -413,15 +413,15 @@ def training_step(
 def _training_ways(model, clip, vgg=None, compiled=False):
     "What makes the plain step and ours, each on a copy of the model"
     c,wide,half = model.config,dict(memory_format=torch.channels_last),dict(dtype=torch.bfloat16, memory_format=torch.channels_last)
-    loss = lambda vgg, **layout: preset_loss(c, vgg).to(clip.device, **layout).train()
+    loss = lambda **layout: preset_loss(c, copy.deepcopy(vgg)).to(clip.device, **layout).train()
     def ours(dtype=None, compiled=False, recorded=False, **layout):
         own = copy.deepcopy(model).train().to(**layout)
         if compiled: compile_parts(own)
-        return training_step(own, clip, loss(copy.deepcopy(vgg), **layout), FusedAdam(list(own.parameters()), lr=c.lr, wd=c.weight_decay, decouple_wd=False), dtype=dtype, recorded=recorded)
+        return training_step(own, clip, loss(**layout), FusedAdam(list(own.parameters()), lr=c.lr, wd=c.weight_decay, decouple_wd=False), dtype=dtype, recorded=recorded)
     def baseline():
         plain = plain_copy(model).train()
         adam = torch.optim.Adam([p for p in plain.parameters() if p.requires_grad], lr=c.lr, weight_decay=c.weight_decay, foreach=False)
-        return training_step(plain, clip, loss(copy.deepcopy(vgg)), adam, plain=True)
+        return training_step(plain, clip, loss(), adam, plain=True)
     ways = {'baseline': lambda: in_full_float32(baseline()), 'float32': ours, 'float32 channels last': lambda: ours(**wide), 'bfloat16': lambda: ours(**half)}
     if clip.is_cuda: ways |= {'baseline TF32': baseline, 'float32 recorded': lambda: ours(recorded=True, **wide), 'bfloat16 recorded': lambda: ours(recorded=True, **half)}
     if compiled: ways['bfloat16 compiled'] = lambda: ours(compiled=True, **half)

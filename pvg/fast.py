@@ -462,6 +462,7 @@ class FastPlayer(nn.Module):
             if isinstance(o, PlayUp): o.to(dtype)
             if isinstance(o, PlayConv): o.weight,o.bias = o.weight.to(dtype),None if o.bias is None else o.bias.to(dtype)
         self.register_buffer('centroids', model.centroids.clone())
+        self._step = partial(_drawn, self.encoder, self.dynamics, self.decoder, dtype) # a recording of it keeps the weights, not the player that keeps the recording
 
     play_step,check_clip,between_actions = Caddy.play_step,Caddy.check_clip,Caddy.between_actions
 
@@ -474,8 +475,6 @@ class FastPlayer(nn.Module):
         inputs = frames, F.pad(vector, (0,1), value=1.), *memory
         image,*memory = self.step_for(inputs)(*inputs)
         return image, tuple(memory)
-
-    def _step(self, *inputs): return _drawn(self.encoder, self.dynamics, self.decoder, self.dtype, *inputs)
 
     def _apply(self, *args, **kwargs):
         self.recorded.clear() # a recording does not move
@@ -499,7 +498,7 @@ def step_for(self:FastPlayer,
     if record is None or torch.is_grad_enabled() and any(o.requires_grad for o in inputs): return self._step
     if key not in self.recorded:
         if len(self.recorded)>3: self.recorded.pop(next(iter(self.recorded)))
-        try: self.recorded[key] = Replayed(partial(_drawn, self.encoder, self.dynamics, self.decoder, self.dtype), inputs, record) # not `self`, which holds it
+        try: self.recorded[key] = Replayed(self._step, inputs, record)
         except RuntimeError as e:
             warnings.warn(f'steps are computed one kernel at a time, since they cannot be recorded: {str(e).splitlines()[0]}', stacklevel=2)
             self.recorded[key] = self._step
